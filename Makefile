@@ -1,0 +1,401 @@
+# Haechi: collects Windows event logs from a fleet, keeps every event once, answers questions about any host.
+#
+#   make                  build the programs into build/release/
+#   make demo             install what is missing, build, and show the whole path on loopback (KEEP=1, EVTX=FILE)
+#   make test             install what is missing, build, run all tests (T=PATTERN runs a subset)
+#   make unit | integration | fuzz | cross
+#                         one kind of test only (T=PATTERN; FUZZ_TIME=20 seconds a target)
+#   make bench            build and run the benchmarks
+#   make lint             clang-format, clang-tidy, cppcheck            make format   let clang-format rewrite
+#   make layering         who may include what
+#   make setup            install the packages that are missing (SETUP="build test lint")
+#   make deps             only build the source dependencies (mbedTLS, yyjson, llhttp)
+#   make install          programs, man pages, units (DESTDIR=, PREFIX=/usr/local)
+#   make clean            remove the objects of all flavours, keep the dependencies
+#   make help             this text
+#
+# Variables
+#   SAN=address|thread    build with ASan and UBSan, or TSan, in a flavour of its own (build/address, build/thread)
+#   BUILD=test            release plus named crash points and the test clock (-DHAECHI_TEST_HOOKS, as in SAN= flavours)
+#   WERROR=1              warnings are errors            V=1   show the commands
+#   BUILDROOT=DIR         where objects go (build); dependencies stay in DEPS=DIR (build/deps)
+#   MBEDTLS_DIR=PREFIX    use an installed mbedTLS 3.6; MBEDTLS_TARBALL=, YYJSON_TARBALL=, LLHTTP_TARBALL=FILE a local source
+#   CC, CFLAGS, LDFLAGS, CLANG_VERSION   as usual
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+SHELL := /bin/sh
+
+VERSION := 0.1.0
+
+# ---- flavours -------------------------------------------------------------------------------------------------------
+
+BUILDROOT ?= build
+DEPS      ?= build/deps
+BUILD     ?= $(or $(SAN),release)
+OBJ       := $(BUILDROOT)/$(BUILD)
+GEN       := $(OBJ)/gen
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+CLANG_VERSION ?= $(shell . /etc/os-release 2>/dev/null; case "$$ID$$VERSION_ID" in debian13*) echo 19;; ubuntu24*) echo 18;; *) echo 14;; esac)
+CLANG         ?= clang-$(CLANG_VERSION)
+CLANG_FORMAT  ?= clang-format-$(CLANG_VERSION)
+CLANG_TIDY    ?= clang-tidy-$(CLANG_VERSION)
+MINGW         ?= x86_64-w64-mingw32-gcc
+
+WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wundef
+STD  := -std=c11 -D_DEFAULT_SOURCE -D_POSIX_C_SOURCE=200809L
+X86  := $(filter x86_64,$(shell uname -m))
+HARD := -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(if $(X86),-fcf-protection)
+LINK_HARD := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+
+HOOKS := -DHAECHI_TEST_HOOKS
+ifeq ($(BUILD),release)
+  CFLAGS ?= -O2 -g
+  FLAVOUR := $(HARD)
+  LINK_FLAVOUR := $(LINK_HARD)
+else ifeq ($(BUILD),test)
+  CFLAGS ?= -O2 -g
+  FLAVOUR := $(HARD) $(HOOKS)
+  LINK_FLAVOUR := $(LINK_HARD)
+else ifeq ($(BUILD),address)
+  CFLAGS ?= -O1 -g
+  FLAVOUR := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(HOOKS)
+  LINK_FLAVOUR := -fsanitize=address,undefined -pie
+else ifeq ($(BUILD),thread)
+  CFLAGS ?= -O1 -g
+  FLAVOUR := -fsanitize=thread -fno-omit-frame-pointer $(HOOKS)
+  LINK_FLAVOUR := -fsanitize=thread -pie
+else ifeq ($(BUILD),fuzz)
+  CC := $(CLANG)
+  CFLAGS ?= -O1 -g
+  FLAVOUR := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(HOOKS) -DHAECHI_FUZZING
+  LINK_FLAVOUR := -fsanitize=fuzzer-no-link,address,undefined -pie
+else
+  $(error unknown flavour "$(BUILD)": one of release, test, address, thread, fuzz)
+endif
+WERROR_FLAG := $(if $(filter-out 0,$(WERROR)),-Werror)
+ALL_CFLAGS = $(STD) $(WARN) $(WERROR_FLAG) -fPIE -DHAECHI_VERSION='"$(VERSION)"' $(FLAVOUR) $(CFLAGS)
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-5s %s\n' $(1) $(2)
+endif
+
+# ---- sources, in the order in which data flows ----------------------------------------------------------------------
+
+BASE := status slice buf arena list clock log conf file file_posix queue
+PROTO := event fields msg batch frame tls conn
+AGENT := source_evtlog source_evtx source_xml source_journal parse batcher spool uplink rules enroll facts keystore_posix \
+         service_posix
+STORAGE := keys db writer ledger packs runs compact blocks guids procs search cursor fleetdb
+SERVER := conf listener session ingest digest fleet/ca fleet/tokens fleet/enrolment fleet/registry fleet/groups
+SERVER_DIRS := server server/fleet server/rules server/forward server/api server/console
+
+# $(call sources,dirs,listed files): the listed ones that exist, then any others in the directories; programs' main.c and
+# what only Windows compiles stay out.
+sources = $(filter-out %/main.c %_win.c %/source_evtlog.c,$(wildcard $(2)) $(filter-out $(2),$(wildcard $(1:%=%/*.c))))
+
+BASE_SRC    := $(call sources,proto/base,$(BASE:%=proto/base/%.c))
+PROTO_SRC   := $(call sources,proto,$(PROTO:%=proto/%.c))
+AGENT_SRC   := $(call sources,agent,$(AGENT:%=agent/%.c))
+STORAGE_SRC := $(call sources,storage,$(STORAGE:%=storage/%.c))
+SERVER_SRC  := $(call sources,$(SERVER_DIRS),$(SERVER:%=server/%.c))
+CLI_SRC     := $(call sources,server/cli,)
+LOAD_SRC    := $(call sources,tests/load,)
+DICTS       := $(patsubst proto/dict/%.dict,$(GEN)/dict_%.c,$(wildcard proto/dict/*.dict))
+GEN_SRC     := $(if $(wildcard proto/haechi.proto),$(GEN)/haechi.pb-c.c) $(DICTS)
+GEN_HDR     := $(if $(wildcard proto/haechi.proto),$(GEN)/haechi.pb-c.h)
+MAIN_SRC    := $(wildcard agent/main.c server/main.c server/cli/main.c tests/load/main.c)
+
+LIBS := base proto agent storage server cli load
+obj  = $(patsubst %.c,$(OBJ)/%.o,$(1))
+base_OBJ    := $(call obj,$(BASE_SRC))
+proto_OBJ   := $(call obj,$(PROTO_SRC)) $(GEN_SRC:%.c=%.o)
+agent_OBJ   := $(call obj,$(AGENT_SRC))
+storage_OBJ := $(call obj,$(STORAGE_SRC))
+server_OBJ  := $(call obj,$(SERVER_SRC))
+cli_OBJ     := $(call obj,$(CLI_SRC))
+load_OBJ    := $(call obj,$(LOAD_SRC))
+
+# ---- what each directory sees ---------------------------------------------------------------------------------------
+# base: itself. proto: base. agent and storage: below themselves, never each other. server: storage, proto, base.
+
+see_base    := -Iproto/base
+see_proto   := -Iproto -I$(GEN) $(see_base)
+see_server  := $(SERVER_DIRS:%=-I%)
+tls_inc      = -isystem $(MBEDTLS)/include $(TLS_DEF)
+yyjson_inc   = -isystem $(YYJSON)/include
+llhttp_inc   = -isystem $(LLHTTP)/include
+everything   = $(see_server) -Iserver/cli -Istorage -Iagent $(see_proto) $(tls_inc) $(yyjson_inc) $(llhttp_inc)
+
+INC_proto_base    = $(see_base)
+INC_proto         = $(see_proto) $(tls_inc)
+INC_agent         = -Iagent $(see_proto)
+INC_storage       = -Istorage $(see_base)
+INC_server        = $(see_server) -Istorage $(see_proto) $(yyjson_inc)
+INC_server_fleet  = -Iserver/fleet $(INC_server) $(tls_inc)
+INC_server_rules  = -Iserver/rules $(INC_server)
+INC_server_forward = -Iserver/forward $(INC_server)
+INC_server_api    = -Iserver/api $(INC_server) $(llhttp_inc)
+INC_server_console = -Iserver/console $(INC_server)
+INC_server_cli    = -Iserver/cli -Iagent $(INC_server)
+INC_tests_load    = -Itests/load -Itests -Iserver/fleet $(see_proto) $(tls_inc) $(yyjson_inc)
+INC_tests_unit    = -Itests/unit -Itests/fake -Itests $(everything)
+INC_tests_fake    = -Itests/fake $(everything)
+INC_tests_fuzz    = -Itests/fuzz -Itests/fake -Itests $(everything)
+INC_tests_bench   = -Itests/bench -Itests/fake -Itests $(everything)
+includes = $(INC_$(subst /,_,$(patsubst %/,%,$(dir $(1)))))
+
+# ---- dependencies from source: built once, kept by version and recipe ------------------------------------------------
+
+recipe := $(shell cat deploy/deps/build.sh deploy/deps/haechi_mbedtls.h | cksum | cut -d ' ' -f 1)
+export MBEDTLS_TARBALL YYJSON_TARBALL LLHTTP_TARBALL
+YYJSON := $(DEPS)/yyjson-0.10-$(recipe)
+LLHTTP := $(DEPS)/llhttp-9.2-$(recipe)
+ifneq ($(MBEDTLS_DIR),)
+  MBEDTLS := $(MBEDTLS_DIR)
+  TLS_DEF := $(if $(wildcard $(MBEDTLS_DIR)/include/haechi_mbedtls.h),-DMBEDTLS_CONFIG_FILE='"haechi_mbedtls.h"')
+  DEP_STAMPS := $(YYJSON)/.done $(LLHTTP)/.done
+else
+  MBEDTLS := $(DEPS)/mbedtls-3.6-$(recipe)
+  TLS_DEF := -DMBEDTLS_CONFIG_FILE='"haechi_mbedtls.h"'
+  DEP_STAMPS := $(MBEDTLS)/.done $(YYJSON)/.done $(LLHTTP)/.done
+endif
+
+# mbedTLS by file name, so that a system's older one is never taken
+TLS_LIB   := $(MBEDTLS)/lib/libmbedtls.a $(MBEDTLS)/lib/libmbedx509.a $(MBEDTLS)/lib/libmbedcrypto.a
+SYS_LIBS  := $(YYJSON)/lib/libyyjson.a $(LLHTTP)/lib/libllhttp.a -Wl,--as-needed -luv -llmdb -lprotobuf-c -lzstd -lexpat -lxxhash -lm -pthread
+LINK = $(CC) $(LINK_FLAVOUR) $(CFLAGS) $(LDFLAGS)
+
+# ---- programs -------------------------------------------------------------------------------------------------------
+
+PROGRAMS := $(if $(wildcard server/main.c),haechid) $(if $(wildcard agent/main.c),haechi-agent) \
+            $(if $(wildcard server/cli/main.c),haechi) $(if $(wildcard tests/load/main.c),haechi-load)
+BENCHES  := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
+
+.PHONY: all programs deps lib FORCE
+all: programs lib
+programs: $(PROGRAMS:%=$(OBJ)/%)
+deps: $(DEP_STAMPS)
+lib: $(LIBS:%=$(OBJ)/lib%.a)
+
+haechid_LIBS      := server storage proto base
+haechi-agent_LIBS := agent proto base
+haechi_LIBS       := cli agent proto base
+haechi-load_LIBS  := load server storage proto base
+haechid_MAIN      := server/main
+haechi-agent_MAIN := agent/main
+haechi_MAIN       := server/cli/main
+haechi-load_MAIN  := tests/load/main
+
+archives = $(patsubst %,$(OBJ)/lib%.a,$(1))
+link_archives = -Wl,--start-group $(call archives,$(1)) -Wl,--end-group $(TLS_LIB) $(SYS_LIBS)
+
+define program
+$(OBJ)/$(1): $(OBJ)/$($(1)_MAIN).o $(call archives,$($(1)_LIBS)) $(OBJ)/flags
+	$$(call say,LINK,$$@)
+	$$(Q)$$(LINK) -o $$@ $(OBJ)/$($(1)_MAIN).o $$(call link_archives,$($(1)_LIBS))
+endef
+$(foreach p,haechid haechi-agent haechi haechi-load,$(eval $(call program,$(p))))
+
+# An archive is made anew when its list of members changes, so that a deleted source does not live on.
+define archive
+$(OBJ)/lib$(1).list: FORCE
+	@mkdir -p $$(@D); echo '$$($(1)_OBJ)' >$$@.tmp; cmp -s $$@.tmp $$@ && rm $$@.tmp || mv $$@.tmp $$@
+$(OBJ)/lib$(1).a: $$($(1)_OBJ) $(OBJ)/lib$(1).list
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && $$(AR) rcsD $$@ $$($(1)_OBJ)
+endef
+$(foreach l,$(LIBS),$(eval $(call archive,$(l))))
+
+$(OBJ)/flags: FORCE
+	@mkdir -p $(@D); echo '$(CC) $(subst ','\'',$(ALL_CFLAGS)) $(LINK_FLAVOUR) $(LDFLAGS) $(recipe)' >$@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+
+$(OBJ)/%.o: %.c $(OBJ)/flags | $(DEP_STAMPS) $(GEN_HDR)
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(call includes,$<) -MMD -MP -c $< -o $@
+
+$(GEN)/%.o: $(GEN)/%.c $(OBJ)/flags
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-shadow -Wno-undef -I$(GEN) -MMD -MP -c $< -o $@
+
+$(GEN)/haechi.pb-c.c: proto/haechi.proto
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q)protoc-c --proto_path=proto --c_out=$(GEN) proto/haechi.proto
+$(GEN)/haechi.pb-c.h: $(GEN)/haechi.pb-c.c ;
+
+# A dictionary file becomes an array of its bytes.
+$(GEN)/dict_%.c: proto/dict/%.dict
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	@{ echo '#include <stddef.h>'; \
+	   echo 'extern const unsigned char dict_$*[];'; echo 'extern const size_t dict_$*_len;'; \
+	   echo 'const unsigned char dict_$*[] = {'; \
+	   od -An -v -tu1 -w32 $< | sed 's/  */,/g; s/^,//; s/$$/,/'; \
+	   echo '};'; echo 'const size_t dict_$*_len = sizeof dict_$*;'; } >$@
+
+$(DEPS)/mbedtls-%/.done: ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh mbedtls $(@D)
+$(DEPS)/yyjson-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh yyjson $(@D)
+$(DEPS)/llhttp-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh llhttp $(@D)
+
+# ---- tests: programs ------------------------------------------------------------------------------------------------
+# A unit test links the layers up to the one its module lives in, so that a broken layer above does not stop it; a test
+# that is named after no module links everything, and "// links: storage proto base" in the test says otherwise.
+
+UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+# Tests with threads in them: these run under TSan as well.
+TSAN_TESTS := queue log clock conn tls db writer ingest digest listener session uplink agent_io api live
+
+FAKE_OBJ   := $(call obj,$(wildcard tests/fake/*.c))
+layers_of = $(or $(shell sed -n 's|.*// links: *||p' $(2) | head -n 1),\
+  $(if $(wildcard proto/base/$(1).c),base,\
+  $(if $(wildcard proto/$(1).c),proto base,\
+  $(if $(wildcard agent/$(1).c),agent proto base,\
+  $(if $(wildcard storage/$(1).c),storage proto base,\
+  $(if $(wildcard server/cli/$(1).c),cli agent proto base,\
+  cli server agent storage proto base))))))
+
+define unit_program
+$(1)_LIBS := $(call layers_of,$(1:test_%=%),tests/unit/$(1).c)
+$(OBJ)/$(1): $(OBJ)/tests/unit/$(1).o $(FAKE_OBJ) $$(call archives,$$($(1)_LIBS)) $(OBJ)/flags
+	$$(call say,LINK,$$@)
+	$$(Q)$$(LINK) -o $$@ $(OBJ)/tests/unit/$(1).o $(FAKE_OBJ) $$(call link_archives,$$($(1)_LIBS)) -lcmocka
+endef
+$(foreach t,$(UNIT),$(eval $(call unit_program,$(t))))
+
+define fuzz_program
+$(1)_LIBS := $(call layers_of,$(1:fuzz_%=%),tests/fuzz/$(1).c)
+$(OBJ)/$(1): $(OBJ)/tests/fuzz/$(1).o $$(call archives,$$($(1)_LIBS)) $(OBJ)/flags
+	$$(call say,LINK,$$@)
+	$$(Q)$$(LINK) -fsanitize=fuzzer -o $$@ $(OBJ)/tests/fuzz/$(1).o $$(call link_archives,$$($(1)_LIBS))
+endef
+$(foreach t,$(FUZZERS),$(eval $(call fuzz_program,$(t))))
+
+define bench_program
+$(OBJ)/$(1): $(OBJ)/tests/bench/$(1).o $$(call archives,cli server agent storage proto base) $(OBJ)/flags
+	$$(call say,LINK,$$@)
+	$$(Q)$$(LINK) -o $$@ $(OBJ)/tests/bench/$(1).o $$(call link_archives,cli server agent storage proto base)
+endef
+$(foreach t,$(BENCHES),$(eval $(call bench_program,$(t))))
+
+.PHONY: unit-programs tsan-programs fuzz-programs bench-programs
+unit-programs: $(UNIT:%=$(OBJ)/%)
+tsan-programs: $(patsubst %,$(OBJ)/%,$(filter $(TSAN_TESTS:%=test_%),$(UNIT)))
+fuzz-programs: $(FUZZERS:%=$(OBJ)/%)
+bench-programs: $(BENCHES:%=$(OBJ)/%)
+
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+
+# ---- portable files compiled for Windows -----------------------------------------------------------------------------
+
+CROSS_SRC := $(filter-out %_posix.c,$(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(wildcard agent/main.c)) $(GEN_SRC)
+CROSS     := $(BUILDROOT)/cross
+CROSS_FLAGS = $(STD) $(WARN) -Werror -O1 -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
+              -isystem $(CROSS)/include
+.PHONY: cross
+cross: $(patsubst %.c,$(CROSS)/%.o,$(CROSS_SRC:$(OBJ)/%=%))
+$(CROSS)/include/.done:
+	@mkdir -p $(@D)
+	@for h in uv.h uv zstd.h zstd_errors.h zdict.h expat.h expat_external.h xxhash.h protobuf-c; do \
+	    [ ! -e /usr/include/$$h ] || ln -sfn /usr/include/$$h $(@D)/$$h; done; touch $@
+$(CROSS)/gen/%.o: $(GEN)/%.c $(CROSS)/include/.done
+	$(call say,CROSS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(MINGW) $(CROSS_FLAGS) -Wno-shadow -Wno-undef -I$(GEN) -MMD -MP -c $< -o $@
+$(CROSS)/%.o: %.c $(CROSS)/include/.done | $(DEP_STAMPS) $(GEN_HDR)
+	$(call say,CROSS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(MINGW) $(CROSS_FLAGS) $(call includes,$<) -MMD -MP -c $< -o $@
+-include $(shell find $(CROSS) -name '*.d' 2>/dev/null)
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+SETUP     ?= build test
+FUZZ_TIME ?= 20
+RUN = tests/run --build $(BUILDROOT) --fuzz-time $(FUZZ_TIME) --tsan '$(TSAN_TESTS)' $(if $(T),--filter '$(T)')
+again = +@$(MAKE) --no-print-directory
+
+.PHONY: test unit integration fuzz demo bench lint format layering setup install clean help
+setup:
+	@deploy/deps/setup.sh $(SETUP)
+
+test: setup
+	$(again) BUILD=release programs
+	$(again) BUILD=test programs
+	$(again) BUILD=address programs unit-programs
+	$(again) BUILD=thread tsan-programs
+	$(again) BUILD=fuzz fuzz-programs
+	@$(RUN) --make '$(MAKE)' layering cross man unit tsan integration fuzz
+
+unit:
+	$(again) BUILD=address unit-programs
+	$(again) BUILD=thread tsan-programs
+	@$(RUN) unit tsan
+
+integration:
+	$(again) BUILD=test programs
+	$(again) BUILD=address programs
+	@$(RUN) integration
+
+fuzz:
+	$(again) BUILD=fuzz fuzz-programs
+	@$(RUN) fuzz
+
+demo:
+	@deploy/deps/setup.sh build
+	$(again) BUILD=release programs
+	@HAECHI_BIN='$(BUILDROOT)/release' KEEP='$(KEEP)' EVTX='$(EVTX)' deploy/demo.sh
+
+bench:
+	$(again) BUILD=release programs bench-programs
+	@for b in $(BENCHES); do echo "== $$b"; $(BUILDROOT)/release/$$b || exit 1; done
+	@for b in $(wildcard tests/bench/*.sh); do echo "== $$b"; HAECHI_BIN='$(BUILDROOT)/release' $$b || exit 1; done
+
+OUR_C   = $(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(STORAGE_SRC) $(SERVER_SRC) $(CLI_SRC) $(LOAD_SRC) $(MAIN_SRC)
+ALL_OUR = $(shell find proto agent storage server tests -name '*.[ch]')
+lint:
+	@deploy/deps/setup.sh build lint
+	$(again) BUILD=release deps $(GEN_HDR)
+	$(CLANG_FORMAT) --dry-run -Werror $(ALL_OUR)
+	$(Q)set -e; $(foreach f,$(OUR_C),echo '  TIDY  $(f)'; $(CLANG_TIDY) --quiet $(f) -- $(STD) $(call includes,$(f)) -DHAECHI_VERSION='"$(VERSION)"' 2>/dev/null;)
+	cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 --enable=warning,performance,portability \
+	    --suppress=missingIncludeSystem -j2 $(see_server) -Iserver/cli -Istorage -Iagent $(see_proto) -DHAECHI_VERSION='"x"' $(OUR_C)
+
+format:
+	$(CLANG_FORMAT) -i $(ALL_OUR)
+
+layering:
+	@tests/layering
+
+PREFIX ?= /usr/local
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/haechi
+	install -m 755 $(OBJ)/haechi $(wildcard $(OBJ)/haechi-load) $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(OBJ)/haechid $(OBJ)/haechi-agent $(DESTDIR)$(PREFIX)/sbin/
+	for f in $(wildcard deploy/man/*.1); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/; done
+	for f in $(wildcard deploy/man/*.8); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man8/; done
+	for f in $(wildcard deploy/completion/*); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/; done
+	for f in $(wildcard deploy/systemd/*); do sed 's|@PREFIX@|$(PREFIX)|g' $$f >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}; done
+	for f in $(wildcard deploy/conf/*) LICENSE $(wildcard README.md); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/doc/haechi/; done
+
+clean:
+	rm -rf $(foreach f,release test address thread fuzz cross test-logs,$(BUILDROOT)/$(f))
+
+help:
+	@sed -n '/^[^#]/q; s/^# \{0,1\}//p' Makefile
