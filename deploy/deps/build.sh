@@ -125,6 +125,7 @@ case $name in
 mbedtls)
     # The intrinsics are chosen at run time, but aes.c, aesni.c and gcm.c have to agree on them when compiled.
     case $(uname -m) in x86_64) isa="-mssse3 -maes -mpclmul" ;; *) isa= ;; esac
+    unset MAKEFLAGS MFLAGS MAKELEVEL
     make -s -C "$src/library" -j2 GEN_FILES= CC="$CC" AR="$AR" CFLAGS="$cflags $isa -I$here -DMBEDTLS_CONFIG_FILE='\"haechi_mbedtls.h\"'" \
         libmbedcrypto.a libmbedx509.a libmbedtls.a >"$work/log" 2>&1 || { cat "$work/log" >&2; die "build failed"; }
     cp -R "$src/include/mbedtls" "$src/include/psa" "$here/haechi_mbedtls.h" "$out/include/"
