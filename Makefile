@@ -25,6 +25,7 @@
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDARY:
 .DEFAULT_GOAL := all
 SHELL := /bin/sh
 
@@ -44,7 +45,7 @@ endif
 ifeq ($(origin AR),default)
 AR := ar
 endif
-CLANG_VERSION ?= $(shell . /etc/os-release 2>/dev/null; case "$$ID$$VERSION_ID" in debian13*) echo 19;; ubuntu24*) echo 18;; *) echo 14;; esac)
+CLANG_VERSION ?= $(shell . /etc/os-release 2>/dev/null; case "$$ID$$VERSION_ID" in (debian13*) echo 19;; (ubuntu24*) echo 18;; (*) echo 14;; esac)
 CLANG         ?= clang-$(CLANG_VERSION)
 CLANG_FORMAT  ?= clang-format-$(CLANG_VERSION)
 CLANG_TIDY    ?= clang-tidy-$(CLANG_VERSION)
@@ -67,11 +68,11 @@ else ifeq ($(BUILD),test)
   LINK_FLAVOUR := $(LINK_HARD)
 else ifeq ($(BUILD),address)
   CFLAGS ?= -O1 -g
-  FLAVOUR := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(HOOKS)
+  FLAVOUR := -fsanitize=address,undefined -Wno-format-truncation -fno-sanitize-recover=all -fno-omit-frame-pointer $(HOOKS)
   LINK_FLAVOUR := -fsanitize=address,undefined -pie
 else ifeq ($(BUILD),thread)
   CFLAGS ?= -O1 -g
-  FLAVOUR := -fsanitize=thread -fno-omit-frame-pointer $(HOOKS)
+  FLAVOUR := -fsanitize=thread -Wno-format-truncation -fno-omit-frame-pointer $(HOOKS)
   LINK_FLAVOUR := -fsanitize=thread -pie
 else ifeq ($(BUILD),fuzz)
   CC := $(CLANG)
@@ -230,7 +231,7 @@ $(OBJ)/%.o: %.c $(OBJ)/flags | $(DEP_STAMPS) $(GEN_HDR)
 
 $(GEN)/%.o: $(GEN)/%.c $(OBJ)/flags
 	$(call say,CC,$<)
-	$(Q)$(CC) $(ALL_CFLAGS) -Wno-shadow -Wno-undef -I$(GEN) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-braces -I$(GEN) -MMD -MP -c $< -o $@
 
 $(GEN)/haechi.pb-c.c: proto/haechi.proto
 	$(call say,GEN,$@)
@@ -316,7 +317,7 @@ $(CROSS)/include/.done:
 $(CROSS)/gen/%.o: $(GEN)/%.c $(CROSS)/include/.done
 	$(call say,CROSS,$<)
 	@mkdir -p $(@D)
-	$(Q)$(MINGW) $(CROSS_FLAGS) -Wno-shadow -Wno-undef -I$(GEN) -MMD -MP -c $< -o $@
+	$(Q)$(MINGW) $(CROSS_FLAGS) -Wno-missing-braces -I$(GEN) -MMD -MP -c $< -o $@
 $(CROSS)/%.o: %.c $(CROSS)/include/.done | $(DEP_STAMPS) $(GEN_HDR)
 	$(call say,CROSS,$<)
 	@mkdir -p $(@D)

@@ -13,6 +13,7 @@
 #   run_bg NAME COMMAND...               starts a command with its output in $TMP/NAME.log; sets BG_PID
 #   end NAME [SIGNAL]                    ends what run_bg NAME started and waits; sets END_CODE
 #   wait_for SECONDS COMMAND...          until the command succeeds; fails the test after SECONDS
+#   is_running NAME                      for wait_for and conditions
 #   free_port                            prints a port that nobody listens on
 #   need PROGRAM...                      skips the test unless all are there
 #   fail WORD...    skip WORD...    say WORD...
@@ -119,7 +120,13 @@ run_bg() {
     echo $BG_PID >"$TMP/.pid/$name"
 }
 
-is_running() { [ -e "$TMP/.pid/$1" ] && kill -0 "$(cat "$TMP/.pid/$1")" 2>/dev/null; }
+# An ended child that nobody has waited for still answers kill -0: ask for its state.
+is_alive() {
+    case $(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null) in
+    Z | X | '') return 1 ;;
+    esac
+}
+is_running() { [ -e "$TMP/.pid/$1" ] && is_alive "$(cat "$TMP/.pid/$1")"; }
 
 end() {
     [ -e "$TMP/.pid/$1" ] || return 0
@@ -127,8 +134,7 @@ end() {
     kill -"${2:-TERM}" "$end_pid" 2>/dev/null || :
     ends=0
     # a program that does not end on SIGTERM is a failure, not a hang
-    while kill -0 "$end_pid" 2>/dev/null && [ $ends -lt 600 ]; do
-        case $(sed 's/.*) \(.\).*/\1/' "/proc/$end_pid/stat" 2>/dev/null) in Z | '') break ;; esac
+    while is_alive "$end_pid" && [ $ends -lt 600 ]; do
         ends=$((ends + 1))
         sleep 0.05
     done
@@ -148,7 +154,7 @@ start_collector() {
     export HAECHI_API
     run_bg "$name" haechid --data "$TMP/$name" --listen "127.0.0.1:$COLLECTOR_PORT" --api "$HAECHI_API" "$@"
     COLLECTOR_PID=$BG_PID
-    collector_up() { haechi status || ! kill -0 "$COLLECTOR_PID"; }
+    collector_up() { haechi status || ! is_alive "$COLLECTOR_PID"; }
     wait_for 30 collector_up
     is_running "$name" || fail "haechid ended at once"
 }
