@@ -20,7 +20,7 @@
 #   WERROR=1              warnings are errors            V=1   show the commands
 #   BUILDROOT=DIR         where objects go (build); dependencies stay in DEPS=DIR (build/deps)
 #   MBEDTLS_DIR=PREFIX    use an installed mbedTLS 3.6; MBEDTLS_TARBALL=, YYJSON_TARBALL=, LLHTTP_TARBALL=FILE a local source
-#   CC, CFLAGS, LDFLAGS, CLANG_VERSION   as usual
+#   CC, CFLAGS, LDFLAGS, CLANG_VERSION, JOBS   as usual
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -294,10 +294,13 @@ $(OBJ)/$(1): $(OBJ)/tests/bench/$(1).o $$(call archives,cli server agent storage
 endef
 $(foreach t,$(BENCHES),$(eval $(call bench_program,$(t))))
 
+# T=PATTERN without wildcards builds only the tests that it selects.
+chosen = $(if $(or $(findstring *,$(T)),$(findstring ?,$(T)),$(findstring [,$(T))),$(2),$(foreach t,$(2),$(if $(findstring $(T),$(1)/$(t)),$(t))))
+select = $(if $(T),$(call chosen,$(1),$(2)),$(2))
 .PHONY: unit-programs tsan-programs fuzz-programs bench-programs
-unit-programs: $(UNIT:%=$(OBJ)/%)
-tsan-programs: $(patsubst %,$(OBJ)/%,$(filter $(TSAN_TESTS:%=test_%),$(UNIT)))
-fuzz-programs: $(FUZZERS:%=$(OBJ)/%)
+unit-programs: $(patsubst %,$(OBJ)/%,$(call select,unit,$(UNIT)))
+tsan-programs: $(patsubst %,$(OBJ)/%,$(call select,tsan,$(filter $(TSAN_TESTS:%=test_%),$(UNIT))))
+fuzz-programs: $(patsubst %,$(OBJ)/%,$(call select,fuzz,$(FUZZERS)))
 bench-programs: $(BENCHES:%=$(OBJ)/%)
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
@@ -329,9 +332,10 @@ $(CROSS)/%.o: %.c $(CROSS)/include/.done | $(DEP_STAMPS) $(GEN_HDR)
 SETUP     ?= build test
 FUZZ_TIME ?= 20
 RUN = tests/run --build $(BUILDROOT) --fuzz-time $(FUZZ_TIME) --tsan '$(TSAN_TESTS)' $(if $(T),--filter '$(T)')
-again = +@$(MAKE) --no-print-directory
+JOBS      ?= $(shell nproc 2>/dev/null || echo 2)
+again = +@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: test unit integration fuzz demo bench lint format layering setup install clean help
+.PHONY: test unit integration fuzz demo bench lint lint-format lint-tidy lint-cppcheck format layering setup install clean help
 setup:
 	@deploy/deps/setup.sh $(SETUP)
 
@@ -368,14 +372,24 @@ bench:
 	@for b in $(wildcard tests/bench/*.sh); do echo "== $$b"; HAECHI_BIN='$(BUILDROOT)/release' $$b || exit 1; done
 
 OUR_C   = $(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(STORAGE_SRC) $(SERVER_SRC) $(CLI_SRC) $(LOAD_SRC) $(MAIN_SRC)
-ALL_OUR = $(shell find proto agent storage server tests -name '*.[ch]')
+ALL_OUR := $(shell find proto agent storage server tests -name '*.[ch]' 2>/dev/null)
+TIDY    = $(OUR_C:%.c=$(OBJ)/tidy/%.ok)
 lint:
 	@deploy/deps/setup.sh build lint
 	$(again) BUILD=release deps $(GEN_HDR)
+	$(again) -k BUILD=release lint-format lint-tidy lint-cppcheck
+
+lint-format:
 	$(CLANG_FORMAT) --dry-run -Werror $(ALL_OUR)
-	$(Q)set -e; $(foreach f,$(OUR_C),echo '  TIDY  $(f)'; $(CLANG_TIDY) --quiet $(f) -- $(STD) $(call includes,$(f)) -DHAECHI_VERSION='"$(VERSION)"' 2>/dev/null;)
+lint-tidy: $(TIDY)
+$(OBJ)/tidy/%.ok: %.c $(filter %.h,$(ALL_OUR)) .clang-tidy
+	$(call say,TIDY,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG_TIDY) --quiet $< -- $(STD) $(call includes,$<) -DHAECHI_VERSION='"$(VERSION)"' 2>/dev/null && touch $@
+lint-cppcheck:
 	cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 --enable=warning,performance,portability \
-	    --suppress=missingIncludeSystem -j2 $(see_server) -Iserver/cli -Istorage -Iagent $(see_proto) -DHAECHI_VERSION='"x"' $(OUR_C)
+	    --suppress=missingIncludeSystem --suppress=shiftTooManyBitsSigned -j2 $(see_server) -Iserver/cli -Istorage -Iagent \
+	    $(filter-out -I$(GEN),$(see_proto)) -DHAECHI_VERSION='"x"' $(OUR_C)
 
 format:
 	$(CLANG_FORMAT) -i $(ALL_OUR)
@@ -391,7 +405,7 @@ install: all
 	install -m 755 $(OBJ)/haechid $(OBJ)/haechi-agent $(DESTDIR)$(PREFIX)/sbin/
 	for f in $(wildcard deploy/man/*.1); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/; done
 	for f in $(wildcard deploy/man/*.8); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man8/; done
-	for f in $(wildcard deploy/completion/*); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/; done
+	for f in $(filter-out deploy/completion/_%,$(wildcard deploy/completion/*)); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/; done
 	for f in $(wildcard deploy/systemd/*); do sed 's|@PREFIX@|$(PREFIX)|g' $$f >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}; done
 	for f in $(wildcard deploy/conf/*) LICENSE $(wildcard README.md); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/doc/haechi/; done
 
