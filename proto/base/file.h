@@ -35,6 +35,8 @@ MUST_USE enum status file_read_at(struct file *f, uint64_t at, void *into, size_
 MUST_USE enum status file_append(struct file *f, struct slice bytes, struct error *err); /* all, or the file is cut back */
 MUST_USE enum status file_truncate(struct file *f, uint64_t len, struct error *err);
 MUST_USE enum status file_sync(struct file *f, struct error *err); /* data on the device (fdatasync) */
+/* After a failed file_sync what was written since the last good one may be lost, and every later one fails too: cut the
+ * file back or set it aside, and open it anew. */
 
 /* Takes an exclusive lock for the life of the process (lock file, created): ST_BUSY when another process has it. */
 MUST_USE enum status file_lock(const char *path, struct file **ret, struct error *err);
