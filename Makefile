@@ -75,7 +75,7 @@ else ifeq ($(BUILD),thread)
   FLAVOUR := -fsanitize=thread -Wno-format-truncation -fno-omit-frame-pointer $(HOOKS)
   LINK_FLAVOUR := -fsanitize=thread -pie
 else ifeq ($(BUILD),fuzz)
-  CC := $(CLANG)
+  override CC := $(CLANG)
   CFLAGS ?= -O1 -g
   FLAVOUR := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(HOOKS) -DHAECHI_FUZZING
   LINK_FLAVOUR := -fsanitize=fuzzer-no-link,address,undefined -pie
@@ -224,7 +224,14 @@ $(OBJ)/flags: FORCE
 	@mkdir -p $(@D); echo '$(CC) $(subst ','\'',$(ALL_CFLAGS)) $(LINK_FLAVOUR) $(LDFLAGS) $(recipe)' >$@.tmp
 	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 
-$(OBJ)/%.o: %.c $(OBJ)/flags | $(DEP_STAMPS) $(GEN_HDR)
+# One look for the packages, so that their absence is said in words.
+$(BUILDROOT)/.packages:
+	@mkdir -p $(@D)
+	@printf '#include <%s>\n' uv.h lmdb.h protobuf-c/protobuf-c.h zstd.h expat.h xxhash.h | $(CC) -fsyntax-only -xc - 2>/dev/null && \
+	    command -v protoc-c >/dev/null || { echo 'libraries are missing; "make setup" installs them (root or sudo)' >&2; exit 1; }
+	@touch $@
+
+$(OBJ)/%.o: %.c $(OBJ)/flags | $(BUILDROOT)/.packages $(DEP_STAMPS) $(GEN_HDR)
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(call includes,$<) -MMD -MP -c $< -o $@
@@ -233,7 +240,7 @@ $(GEN)/%.o: $(GEN)/%.c $(OBJ)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-braces -I$(GEN) -MMD -MP -c $< -o $@
 
-$(GEN)/haechi.pb-c.c: proto/haechi.proto
+$(GEN)/haechi.pb-c.c: proto/haechi.proto | $(BUILDROOT)/.packages
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
 	$(Q)protoc-c --proto_path=proto --c_out=$(GEN) proto/haechi.proto
@@ -255,7 +262,8 @@ $(DEPS)/llhttp-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh llhttp $(
 
 # ---- tests: programs ------------------------------------------------------------------------------------------------
 # A unit test links the layers up to the one its module lives in, so that a broken layer above does not stop it; a test
-# that is named after no module links everything, and "// links: storage proto base" in the test says otherwise.
+# that is named after no module links everything. Comment lines in a test say otherwise: "// links: storage proto base"
+# names the layers, "// link: -Wl,--wrap=fsync" adds to the link command.
 
 UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -275,7 +283,8 @@ define unit_program
 $(1)_LIBS := $(call layers_of,$(1:test_%=%),tests/unit/$(1).c)
 $(OBJ)/$(1): $(OBJ)/tests/unit/$(1).o $(FAKE_OBJ) $$(call archives,$$($(1)_LIBS)) $(OBJ)/flags
 	$$(call say,LINK,$$@)
-	$$(Q)$$(LINK) -o $$@ $(OBJ)/tests/unit/$(1).o $(FAKE_OBJ) $$(call link_archives,$$($(1)_LIBS)) -lcmocka
+	$$(Q)$$(LINK) -o $$@ $(OBJ)/tests/unit/$(1).o $(FAKE_OBJ) $$(call link_archives,$$($(1)_LIBS)) -lcmocka \
+	    $(shell sed -n 's|.*// link: *||p' tests/unit/$(1).c | head -n 1)
 endef
 $(foreach t,$(UNIT),$(eval $(call unit_program,$(t))))
 
