@@ -5,9 +5,10 @@
 #
 #   start_collector [NAME [OPTION...]]   a haechid with its data in $TMP/NAME ("collector"); exports HAECHI_API;
 #                                        sets COLLECTOR_PID, COLLECTOR_PORT; a second start of NAME keeps its port
+#                                        COLLECTOR_ENV='HAECHI_CRASH_AT=name:2' sets its environment
 #   stop_collector [NAME]   kill_collector [NAME]             SIGTERM and wait; SIGKILL and wait
 #   enroll HOST [TOKEN]                  a new agent state in $TMP/HOST, with a token of its own unless given
-#   start_agent HOST [CONF-LINE...]      haechi-agent run on the state of HOST; sets AGENT_PID
+#   start_agent HOST [CONF-LINE...]      haechi-agent run on the state of HOST; sets AGENT_PID; AGENT_ENV likewise
 #   stop_agent HOST   kill_agent HOST
 #   send HOST FILE...                    haechi-agent send on the state of HOST
 #   run_bg NAME COMMAND...               starts a command with its output in $TMP/NAME.log; sets BG_PID
@@ -152,7 +153,7 @@ start_collector() {
     COLLECTOR_PORT=$(cat "$TMP/$name.port")
     HAECHI_API=unix:$TMP/$name.sock
     export HAECHI_API
-    run_bg "$name" haechid --data "$TMP/$name" --listen "127.0.0.1:$COLLECTOR_PORT" --api "$HAECHI_API" "$@"
+    run_bg "$name" env ${COLLECTOR_ENV:-} haechid --data "$TMP/$name" --listen "127.0.0.1:$COLLECTOR_PORT" --api "$HAECHI_API" "$@"
     COLLECTOR_PID=$BG_PID
     collector_up() { haechi status || ! is_alive "$COLLECTOR_PID"; }
     wait_for 30 collector_up
@@ -180,7 +181,7 @@ agent_conf() {
 start_agent() {
     host=$1
     agent_conf "$@"
-    run_bg "$host" haechi-agent run --config "$TMP/$host.conf"
+    run_bg "$host" env ${AGENT_ENV:-} haechi-agent run --config "$TMP/$host.conf"
     AGENT_PID=$BG_PID
 }
 
