@@ -56,15 +56,16 @@ enum status error_set(struct error *err, enum status code, const char *fmt, ...)
 
 enum status error_prefix(struct error *err, enum status code, const char *fmt, ...) {
     if (err) {
-        char old[ERROR_TEXT_MAX];
-        memcpy(old, err->msg, sizeof old);
+        char prefix[ERROR_TEXT_MAX / 2];
         va_list ap;
         va_start(ap, fmt);
-        int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
+        vsnprintf(prefix, sizeof prefix, fmt, ap);
         va_end(ap);
-        if (n >= 0 && (size_t)n < sizeof err->msg) {
-            snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", old);
-        }
+        size_t n = strlen(prefix), room = sizeof err->msg - n - 3, old = strlen(err->msg);
+        memmove(err->msg + n + 2, err->msg, old < room ? old : room);
+        err->msg[n + 2 + (old < room ? old : room)] = 0;
+        memcpy(err->msg, prefix, n);
+        memcpy(err->msg + n, ": ", 2);
         err->code = code;
     }
     return code;

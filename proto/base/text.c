@@ -176,7 +176,7 @@ const char *text_suggest(const char *word, const char *const *candidates, size_t
     size_t best_distance = 3;
     for (size_t i = 0; i < n; i++) {
         size_t d = edit_distance(word, candidates[i]);
-        if (d < best_distance && 2 * d < strlen(word)) {
+        if (d < best_distance && 2 * d <= strlen(word)) {
             best = candidates[i];
             best_distance = d;
         }

@@ -29,7 +29,7 @@ void text_json(struct buf *out, struct slice s);
  * surrogates as \xNN or \u{NNNN}; at most max_len bytes of input are shown, then "...". */
 void text_printable(struct buf *out, struct slice s, size_t max_len);
 
-/* The candidate nearest to `word` (edit distance at most 2 and under half its length), or NULL: for "did you mean". */
+/* The candidate nearest to `word` (edit distance at most 2 and at most half its length), or NULL: for "did you mean". */
 const char *text_suggest(const char *word, const char *const *candidates, size_t n);
 
 #endif
