@@ -57,6 +57,8 @@ X86  := $(filter x86_64,$(shell uname -m))
 HARD := -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(if $(X86),-fcf-protection)
 LINK_HARD := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 
+# what gcc guesses wrong in instrumented code
+WARN_SAN := -Wno-format-truncation -Wno-maybe-uninitialized
 HOOKS := -DHAECHI_TEST_HOOKS
 ifeq ($(BUILD),release)
   CFLAGS ?= -O2 -g
@@ -68,11 +70,11 @@ else ifeq ($(BUILD),test)
   LINK_FLAVOUR := $(LINK_HARD)
 else ifeq ($(BUILD),address)
   CFLAGS ?= -O1 -g
-  FLAVOUR := -fsanitize=address,undefined -Wno-format-truncation -fno-sanitize-recover=all -fno-omit-frame-pointer $(HOOKS)
+  FLAVOUR := -fsanitize=address,undefined $(WARN_SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer $(HOOKS)
   LINK_FLAVOUR := -fsanitize=address,undefined -pie
 else ifeq ($(BUILD),thread)
   CFLAGS ?= -O1 -g
-  FLAVOUR := -fsanitize=thread -Wno-format-truncation -fno-omit-frame-pointer $(HOOKS)
+  FLAVOUR := -fsanitize=thread $(WARN_SAN) -fno-omit-frame-pointer $(HOOKS)
   LINK_FLAVOUR := -fsanitize=thread -pie
 else ifeq ($(BUILD),fuzz)
   override CC := $(CLANG)

@@ -6,7 +6,11 @@
 #define HAECHI_STATUS_H
 
 #define MUST_USE __attribute__((warn_unused_result))
+#if defined(__MINGW32__) /* its own snprintf knows %zu, the system's would not */
+#define PRINTF_LIKE(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
+#else
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#endif
 
 /* name, text for people */
 #define STATUS_LIST(X)                                                                                                 \
