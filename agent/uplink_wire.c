@@ -1,0 +1,227 @@
+/* 5 WIRE  libuv behind struct uplink_io. Invariants: at most one connection; a TLS configuration lives as long as a
+ * connection uses it; wire_run returns only when every handle is closed. Loop thread, but for wire_wake. */
+#include "uplink_wire.h"
+#include "clock.h"
+#include "conn.h"
+#include "log.h"
+#include "mem.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <uv.h>
+
+#define TICK_MS 100
+#define N_SIGNALS 3
+
+struct wire {
+    uv_loop_t loop;
+    uv_async_t async;
+    uv_timer_t timer;
+    uv_signal_t signals[N_SIGNALS];
+    struct conn *conn;
+    struct tls_config *cfg, *next_cfg; /* of the live connection; of the next ones when another was set meanwhile */
+    struct wire_user user;
+    bool ending;
+};
+
+static void on_async(uv_async_t *h)
+{
+    struct wire *w = h->data;
+    if (!w->ending && w->user.on_wake) w->user.on_wake(w->user.ctx);
+}
+
+static void on_timer(uv_timer_t *h)
+{
+    struct wire *w = h->data;
+    if (!w->ending && w->user.on_tick) w->user.on_tick(w->user.ctx);
+}
+
+static void on_signal(uv_signal_t *h, int number)
+{
+    struct wire *w = h->data;
+    if (w->ending) return;
+    if (w->user.on_signal)
+        w->user.on_signal(w->user.ctx, number == SIGHUP);
+    else if (number != SIGHUP)
+        wire_end(w);
+}
+
+struct wire *wire_new(void)
+{
+    static const int numbers[N_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    struct wire *w = mem_zalloc(sizeof *w);
+    int rc = uv_loop_init(&w->loop);
+    if (!rc) rc = uv_async_init(&w->loop, &w->async, on_async);
+    if (!rc) rc = uv_timer_init(&w->loop, &w->timer);
+    for (size_t i = 0; i < N_SIGNALS && !rc; i++) {
+        rc = uv_signal_init(&w->loop, &w->signals[i]);
+        w->signals[i].data = w;
+        /* A signal that this system does not have is one that never comes. */
+        if (!rc && uv_signal_start(&w->signals[i], on_signal, numbers[i])) w->signals[i].data = w;
+    }
+    if (!rc) rc = uv_timer_start(&w->timer, on_timer, TICK_MS, TICK_MS);
+    if (rc) {
+        log_error("uplink", "the event loop cannot start: %s", uv_strerror(rc));
+        abort(); /* out of descriptors at program start: nothing to go on with */
+    }
+    w->async.data = w->timer.data = w;
+    return w;
+}
+
+void wire_free(struct wire **w)
+{
+    if (!*w) return;
+    if (!(*w)->ending) { /* never ran */
+        wire_end(*w);
+        wire_run(*w);
+    }
+    tls_config_free(&(*w)->cfg);
+    tls_config_free(&(*w)->next_cfg);
+    mem_free(*w);
+    *w = NULL;
+}
+
+void wire_set_user(struct wire *w, const struct wire_user *user)
+{
+    w->user = *user;
+}
+
+void wire_set_tls(struct wire *w, struct tls_config *cfg)
+{
+    if (w->conn) {
+        tls_config_free(&w->next_cfg);
+        w->next_cfg = cfg;
+    } else {
+        tls_config_free(&w->cfg);
+        w->cfg = cfg;
+    }
+}
+
+/* ---- the connection ---- */
+
+static void on_open(struct conn *c, void *owner)
+{
+    (void)c;
+    struct wire *w = owner;
+    w->user.on_open(w->user.ctx);
+}
+
+static void on_data(struct conn *c, void *owner, struct slice plain)
+{
+    (void)c;
+    struct wire *w = owner;
+    w->user.on_data(w->user.ctx, plain);
+}
+
+static void on_drained(struct conn *c, void *owner)
+{
+    (void)c;
+    struct wire *w = owner;
+    if (w->user.on_drained) w->user.on_drained(w->user.ctx);
+}
+
+static void on_closed(struct conn *c, void *owner, enum status why, const char *text)
+{
+    struct wire *w = owner;
+    char copy[ERROR_TEXT_MAX];
+    snprintf(copy, sizeof copy, "%s", text ? text : "");
+    assert(c == w->conn);
+    conn_free(&c);
+    w->conn = NULL;
+    if (w->next_cfg) {
+        tls_config_free(&w->cfg);
+        w->cfg = w->next_cfg;
+        w->next_cfg = NULL;
+    }
+    if (!w->ending) w->user.on_closed(w->user.ctx, why, copy);
+}
+
+static void io_connect(void *ctx, const char *host, uint16_t port)
+{
+    static const struct conn_events events = {.on_open = on_open,
+                                              .on_data = on_data,
+                                              .on_drained = on_drained,
+                                              .on_closed = on_closed};
+    struct wire *w = ctx;
+    assert(!w->conn && w->cfg);
+    w->conn = conn_connect(&w->loop, w->cfg, host, port, &events, w);
+}
+
+static void io_write(void *ctx, struct slice bytes)
+{
+    struct wire *w = ctx;
+    if (w->conn) conn_write(w->conn, bytes);
+}
+
+static bool io_can_write(void *ctx)
+{
+    const struct wire *w = ctx;
+    return w->conn && !conn_is_closing(w->conn) && conn_can_write(w->conn);
+}
+
+static void io_close(void *ctx, bool flush)
+{
+    struct wire *w = ctx;
+    if (!w->conn) return;
+    if (flush)
+        conn_close_after_flush(w->conn, ST_CLOSED, "");
+    else
+        conn_close(w->conn, ST_CLOSED, "");
+}
+
+static uint64_t io_now_ms(void *ctx)
+{
+    (void)ctx;
+    return clock_mono_ms();
+}
+
+static uint64_t io_wall(void *ctx)
+{
+    (void)ctx;
+    return clock_wall();
+}
+
+static uint32_t io_random(void *ctx)
+{
+    (void)ctx;
+    uint32_t r;
+    tls_random(&r, sizeof r);
+    return r;
+}
+
+struct uplink_io wire_io(struct wire *w)
+{
+    return (struct uplink_io){.ctx = w,
+                              .now_ms = io_now_ms,
+                              .wall = io_wall,
+                              .random = io_random,
+                              .connect = io_connect,
+                              .write = io_write,
+                              .can_write = io_can_write,
+                              .close = io_close};
+}
+
+/* ---- life ---- */
+
+void wire_run(struct wire *w)
+{
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    int rc = uv_loop_close(&w->loop);
+    assert(rc == 0);
+    (void)rc;
+}
+
+void wire_end(struct wire *w)
+{
+    if (w->ending) return;
+    w->ending = true;
+    if (w->conn) conn_close(w->conn, ST_CLOSED, "");
+    uv_close((uv_handle_t *)&w->async, NULL);
+    uv_close((uv_handle_t *)&w->timer, NULL);
+    for (size_t i = 0; i < N_SIGNALS; i++) uv_close((uv_handle_t *)&w->signals[i], NULL);
+}
+
+void wire_wake(struct wire *w)
+{
+    uv_async_send(&w->async);
+}
