@@ -153,7 +153,7 @@ INC_server_forward = -Iserver/forward $(INC_server)
 INC_server_api    = -Iserver/api $(INC_server) $(llhttp_inc)
 INC_server_console = -Iserver/console $(INC_server)
 INC_server_cli    = -Iserver/cli -Iagent $(INC_server)
-INC_tests_load    = -Itests/load -Itests -Iserver/fleet $(see_proto) $(tls_inc) $(yyjson_inc)
+INC_tests_load    = -Itests/load -Itests -Iserver/fleet -Istorage $(see_proto) $(tls_inc) $(yyjson_inc)
 INC_tests_unit    = -Itests/unit -Itests/fake -Itests $(everything)
 INC_tests_fake    = -Itests/fake $(everything)
 INC_tests_fuzz    = -Itests/fuzz -Itests/fake -Itests $(everything)
@@ -316,9 +316,10 @@ bench-programs: $(BENCHES:%=$(OBJ)/%)
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
 
-# ---- portable files compiled for Windows -----------------------------------------------------------------------------
+# ---- the agent's files compiled for Windows, but those for POSIX ----------------------------------------------------
 
-CROSS_SRC := $(filter-out %_posix.c,$(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(wildcard agent/main.c)) $(GEN_SRC)
+CROSS_SRC := $(filter-out %_posix.c,$(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(wildcard agent/main.c)) \
+             $(wildcard proto/base/*_win.c proto/*_win.c agent/*_win.c agent/source_evtlog.c) $(GEN_SRC)
 CROSS     := $(BUILDROOT)/cross
 CROSS_FLAGS = $(STD) $(WARN) -Werror -O1 -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
               -isystem $(CROSS)/include
