@@ -11,8 +11,8 @@
 
 #define CA_VALID_DAYS 3650
 #define CA_SERVER_DAYS 365
-#define CA_NAMES_MAX 64         /* names in a server certificate */
-#define CA_CSR_MAX (16 * 1024)  /* bytes of a CSR */
+#define CA_NAMES_MAX 64        /* names in a server certificate */
+#define CA_CSR_MAX (16 * 1024) /* bytes of a CSR */
 
 struct ca;
 
@@ -28,8 +28,8 @@ MUST_USE enum status ca_load(struct slice certificate_pem, struct slice key_pem,
                              struct error *err);
 void ca_free(struct ca **ca);
 
-struct slice ca_certificate_pem(const struct ca *ca);     /* as given to ca_load; lives as long as ca */
-const uint8_t *ca_pin(const struct ca *ca);               /* TLS_PIN_LEN: of the topmost certificate, as agents see it */
+struct slice ca_certificate_pem(const struct ca *ca); /* as given to ca_load; lives as long as ca */
+const uint8_t *ca_pin(const struct ca *ca);           /* TLS_PIN_LEN: of the topmost certificate, as agents see it */
 uint64_t ca_not_after(const struct ca *ca);
 
 /* What a CSR asks for. Its subject is a wish: only common_name is read, for people; nothing of it gets into a
@@ -47,8 +47,9 @@ MUST_USE enum status ca_check_csr(struct slice csr, struct ca_csr *ret, struct e
 /* A certificate for an agent (clientAuth): checks the CSR as above, takes its key and nothing else. common_name: the
  * host's identity. valid_s: seconds from now (cut to the authority's own end). Appends the certificate to *ret_pem
  * (and the authority's own, where that is not the top of its chain). *ret_facts (may be NULL): serial, SPKI, ... */
-MUST_USE enum status ca_issue_agent(struct ca *ca, struct slice csr, const char *common_name, uint64_t now, uint64_t valid_s,
-                                    struct buf *ret_pem, struct tls_peer *ret_facts, struct error *err);
+MUST_USE enum status ca_issue_agent(struct ca *ca, struct slice csr, const char *common_name, uint64_t now,
+                                    uint64_t valid_s, struct buf *ret_pem, struct tls_peer *ret_facts,
+                                    struct error *err);
 
 /* A key and a certificate for the collector (serverAuth). names: DNS names and addresses, NULL-terminated, at least
  * one; the first is the CN. *ret_pem holds the certificate and then the authority's whole chain, so that a client that
