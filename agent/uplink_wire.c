@@ -8,6 +8,8 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <uv.h>
 
 #define TICK_MS 100
