@@ -1,0 +1,33 @@
+/* 9 DIGEST  The thread that turns committed blocks into derived data: block and GUID index, process table; and that
+ * finds the events which say that a log was cleared, to explain the holes they leave.
+ *
+ * It follows the packs behind the writer, from index_next on, and writes sorted runs of up to 20,000 blocks, or what it
+ * has after two seconds. Everything it writes can be deleted and is built again from the packs. */
+#ifndef HAECHI_DIGEST_H
+#define HAECHI_DIGEST_H
+
+#include "db.h"
+#include "stats.h"
+#include "writer.h"
+
+struct digest;
+
+#define DIGEST_RUN_BLOCKS 20000u
+#define DIGEST_IDLE_MS 2000
+
+struct digest_options {
+    struct db *db;
+    struct writer *writer; /* for explaining holes; NULL: holes stay open */
+    struct stats *stats;
+    void (*progress)(void *ctx, uint64_t seq, uint64_t last_seq); /* on the digest thread, now and then; may be NULL */
+    void *progress_ctx;
+};
+/* Refills storage's directory of blocks that are not indexed yet (so that queries see them at once), then starts. */
+MUST_USE enum status digest_start(const struct digest_options *o, struct digest **ret, struct error *err);
+void digest_stop(struct digest **d);               /* flushes, joins */
+void digest_wake(void *digest, uint64_t last_seq); /* any thread: there are packs up to last_seq; an ingest listener */
+uint64_t digest_position(const struct digest *d);  /* any thread: the pack up to which derived data is on disk */
+/* Blocks until the position has reached seq: for a rebuild before serving. False: the digest ended. */
+bool digest_wait(struct digest *d, uint64_t seq);
+
+#endif

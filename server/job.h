@@ -1,0 +1,61 @@
+/* What a session has done on a work thread because it waits for the disk: the fleet's changes, the ledger's positions, an
+ * explained gap. A session has one at a time and does not read meanwhile.
+ *
+ * Made on the loop, run on a work thread (job_run), handed back on the loop (session_job_done), freed there. */
+#ifndef HAECHI_JOB_H
+#define HAECHI_JOB_H
+
+#include "arena.h"
+#include "fleet.h"
+#include "msg.h"
+#include "writer.h"
+
+enum job_kind {
+    JOB_HELLO,     /* message Hello: begins the fleet session, looks up positions */
+    JOB_POSITIONS, /* message PositionQuery */
+    JOB_GAP,       /* message Gap */
+    JOB_RENEW,     /* message Renew */
+    JOB_ENROLL     /* message EnrollRequest */
+};
+
+struct job_position {
+    struct slice channel, computer; /* of the message */
+    uint32_t epoch;                 /* 0: nothing is held */
+    uint64_t highest_id, highest_time;
+};
+
+struct job {
+    enum job_kind kind;
+    uint32_t host;
+    char address[64];
+    struct buf body; /* the message's bytes, which it borrows from */
+    struct arena arena;
+    const void *message; /* Haechi__Hello *, ... in the arena */
+    /* results */
+    enum status st;
+    struct error err;
+    uint64_t fleet_session;         /* HELLO; 0: none */
+    struct job_position *positions; /* HELLO, POSITIONS; one for each channel asked for */
+    size_t n_positions;
+    struct buf certificate, ca;     /* RENEW */
+    struct fleet_enrolled enrolled; /* ENROLL */
+};
+
+/* Copies the body and unpacks it: NULL when it is malformed or decodes to too much. */
+struct job *job_new(enum job_kind kind, struct slice body);
+void job_free(struct job **j);
+
+struct job_context {
+    struct fleet *fleet;
+    struct db *db;
+    struct writer *writer;
+};
+/* On a work thread. Fills the results. Blocks. */
+void job_run(struct job *j, const struct job_context *c);
+
+/* Finds the stream's epoch for a gap, and explains it: a writer_call function's work, exported for the digest's tests. */
+MUST_USE enum status job_explain_gap(struct writer *w, uint32_t host, struct slice computer, struct slice channel,
+                                     uint32_t epoch, uint64_t first, uint64_t last, enum ledger_cause cause,
+                                     struct error *err);
+
+#endif
