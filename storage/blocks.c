@@ -15,6 +15,7 @@ void block_encode(const struct db_block *b, struct buf *out) {
     buf_varint(out, b->len);
     buf_varint(out, b->header_len);
     buf_varint(out, b->n_events);
+    buf_varint(out, b->n_events - b->n_kept);
     buf_varint(out, b->last_id - b->first_id);
     buf_varint(out, b->arrival);
     buf_zigzag(out, (int64_t)(b->min_time - b->arrival));
@@ -27,12 +28,14 @@ enum status block_decode(struct slice key, struct slice value, struct db_block *
     struct db_block b = {.seq = k.seq, .index = k.index, .stream = k.stream, .host = k.host, .first_id = k.first_id};
     struct reader r = reader_of(value);
     uint8_t partial = reader_u8(&r);
-    uint64_t offset = reader_varint(&r), len = reader_varint(&r), header_len = reader_varint(&r), n = reader_varint(&r);
+    uint64_t offset = reader_varint(&r), len = reader_varint(&r), header_len = reader_varint(&r), n = reader_varint(&r),
+             n_left_out = reader_varint(&r);
     b.last_id = k.first_id + reader_varint(&r);
     b.arrival = reader_varint(&r);
     b.min_time = b.arrival + (uint64_t)reader_zigzag(&r);
     b.max_time = b.min_time + reader_varint(&r);
-    if (r.bad || reader_left(&r) || partial > 1 || (offset | len | header_len | n) > UINT32_MAX || header_len > len) {
+    if (r.bad || reader_left(&r) || partial > 1 || (offset | len | header_len | n) > UINT32_MAX || header_len > len ||
+        n_left_out > n) {
         return ST_CORRUPT;
     }
     b.partial = partial;
@@ -40,6 +43,7 @@ enum status block_decode(struct slice key, struct slice value, struct db_block *
     b.len = (uint32_t)len;
     b.header_len = (uint32_t)header_len;
     b.n_events = (uint32_t)n;
+    b.n_kept = (uint32_t)(n - n_left_out);
     *ret = b;
     return ST_OK;
 }

@@ -95,6 +95,10 @@ uint64_t db_last_seq(struct db *db) {
     return seq;
 }
 
+size_t db_tail_blocks(struct db *db) {
+    return tail_blocks(db->tail);
+}
+
 /* ---- partitions ---- */
 
 static void describe(struct db *db, struct partition *p, struct db_partition *ret) {

@@ -84,6 +84,7 @@ struct db_block {
     uint32_t stream, host;
     uint32_t offset, len, header_len; /* bytes in the pack's value */
     uint32_t n_events;        /* of the batch (the kept ones may be fewer) */
+    uint32_t n_kept;          /* the events that count */
     bool partial;             /* only some events count: see db_read_block */
     uint64_t first_id, last_id;       /* lowest and highest record id kept */
     uint64_t min_time, max_time;      /* FILETIME */
@@ -115,5 +116,6 @@ MUST_USE enum status db_stream_blocks(struct db *db, uint32_t host, uint32_t str
 MUST_USE enum status db_blocks_from(struct db *db, uint64_t seq, size_t max, struct db_block **ret, size_t *ret_n,
                                     uint64_t *ret_next_seq, struct error *err);
 uint64_t db_last_seq(struct db *db); /* newest committed pack; 0: none */
+size_t db_tail_blocks(struct db *db); /* blocks that the index does not have yet: how far the digest is behind */
 
 #endif

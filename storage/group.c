@@ -51,6 +51,12 @@ void group_forget_wishes(struct group *g) {
     g->n_wishes = 0;
 }
 
+static uint32_t kept(const struct db_keep *keep, size_t n) {
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++) sum += keep[i].n;
+    return sum;
+}
+
 static void place(struct group *g, struct streamtab *t, const struct wish *w) {
     const struct writer_block *in = &w->item->block;
     struct stream *s = w->stream;
@@ -60,6 +66,7 @@ static void place(struct group *g, struct streamtab *t, const struct wish *w) {
                               .len = (uint32_t)in->bytes.len,
                               .header_len = in->header_len,
                               .n_events = in->n_events,
+                              .n_kept = w->n_keep ? kept(g->keeps + w->keep_at, w->n_keep) : in->n_events,
                               .partial = w->n_keep > 0,
                               .first_id = UINT64_MAX,
                               .min_time = in->min_time,

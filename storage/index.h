@@ -16,9 +16,11 @@ void index_run_free(struct index_run **r);
 void index_run_block(struct index_run *r, const struct db_block *b, struct slice guids);
 /* Merged with what the run, and at the flush the partition, has of this process already: proc_merge. Copies. */
 void index_run_proc(struct index_run *r, uint32_t host, const struct proc *p);
-size_t index_run_blocks(const struct index_run *r); /* flush at 20,000 or after a few seconds */
+/* How full the run is, in blocks (3 KiB of process rows count as one more): flush at 20,000 or after a few seconds. */
+size_t index_run_blocks(const struct index_run *r);
 /* Writes the run and moves the cursor past pack `seq` in one transaction; the in-memory directory forgets what is
- * indexed. The run is empty then. */
+ * indexed. The run is empty then. On failure it is as it was: try again, or free it and start anew at index_next. ST_OK
+ * also when the partition has expired meanwhile. */
 MUST_USE enum status index_run_flush(struct index_run *r, uint64_t seq, struct error *err);
 
 /* Called once at start, before queries: refills the in-memory directory from the packs past the cursors. `describe`

@@ -93,14 +93,16 @@ enum status pack_parse(struct slice pack, uint64_t seq, struct pack_reader *ret)
     return ST_OK;
 }
 
-static enum status next_keep(struct reader *r, uint32_t n_events, struct buf *ret_keep) {
+static enum status next_keep(struct reader *r, uint32_t n_events, uint32_t *ret_kept, struct buf *ret_keep) {
     uint64_t n = reader_varint(r), end = 0;
+    *ret_kept = 0;
     if (r->bad || n == 0 || n > reader_left(r) / 2 || n > PACK_MAX_KEEP) return ST_CORRUPT;
     for (uint64_t i = 0; i < n; i++) {
         uint64_t gap = reader_varint(r), more = reader_varint(r);
         if (r->bad || gap > n_events || more >= n_events || end + gap + more + 1 > n_events) return ST_CORRUPT;
         struct db_keep k = {(uint32_t)(end + gap), (uint32_t)more + 1};
         end = (uint64_t)k.first + k.n;
+        *ret_kept += k.n;
         if (ret_keep) buf_append(ret_keep, &k, sizeof k);
     }
     return ST_OK;
@@ -125,11 +127,11 @@ enum status pack_next(struct pack_reader *p, struct db_block *ret, struct buf *r
     b.stream = (uint32_t)stream;
     b.header_len = (uint32_t)header_len;
     b.len = (uint32_t)len;
-    b.n_events = (uint32_t)n_events;
+    b.n_events = b.n_kept = (uint32_t)n_events;
     b.last_id = b.first_id + id_span;
     b.max_time = b.min_time + time_span;
     if (b.partial) {
-        enum status st = next_keep(r, b.n_events, ret_keep);
+        enum status st = next_keep(r, b.n_events, &b.n_kept, ret_keep);
         if (st) return st;
     }
     size_t at = p->at;

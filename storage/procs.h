@@ -17,6 +17,12 @@ struct proc {
     uint64_t counts[PROC_MAX_EVENT_ID + 1]; /* events that name it, by event id */
 };
 
+/* The texts of a row, for those who go over all of them. */
+#define PROC_TEXTS(p)                                                                                                  \
+    {&(p)->image,        &(p)->command_line,        &(p)->user,      &(p)->hashes,                                     \
+     &(p)->parent_image, &(p)->parent_command_line, &(p)->integrity, &(p)->current_directory}
+#define PROC_N_TEXTS 8
+
 /* Adds what b knows to a: event 1 beats placeholders, first non-empty text wins, times widen, counts add. Slices in a
  * then borrow from either. */
 void proc_merge(struct proc *a, const struct proc *b);
