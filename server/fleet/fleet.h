@@ -50,7 +50,7 @@ struct fleet_host { /* a snapshot; strings owned, fleet_host_free */
 };
 void fleet_host_free(struct fleet_host *h);
 void fleet_hosts_free(struct fleet_host *h, size_t n);
-/* All hosts by name; mem_free through fleet_hosts_free. */
+/* A copy of all hosts by name; fleet_hosts_free. */
 size_t fleet_hosts(struct fleet *f, struct fleet_host **ret);
 /* By name (ASCII case ignored), id in decimal, or unique prefix of a name. ST_NOTFOUND or ST_INVALID (ambiguous: the
  * sentence lists some of the matches). */
@@ -58,14 +58,19 @@ MUST_USE enum status fleet_host_find(struct fleet *f, struct slice what, struct 
 MUST_USE enum status fleet_host_of_peer(struct fleet *f, const struct tls_peer *peer, struct fleet_host *ret,
                                         struct error *err);
 
-/* A live session begins. ST_DENIED: the same key is live from another place (clone alarm: both are held, audited; the
- * other one is cut through the cut callback), or the host is held or revoked. `instance` tells processes apart: two
- * connections of one agent (a reconnect whose old socket is half-open) have the same machine id, boot id and state
- * instance. *ret_session goes to fleet_session_end. */
+/* A live session begins. ST_DENIED: the host is held or revoked, or the same key is live from another place (clone
+ * alarm: the host is held, audited; the other session is cut through the cut callback). *ret_session goes to
+ * fleet_session_end.
+ *
+ * `instance`: the agent's state folder on this boot of this machine (FLEET_PLACE_LEN bytes), then random bytes made at
+ * process start. Sessions of one place may live side by side (`send` beside `run`; a reconnect whose old socket is
+ * half-open). Another place on the same machine and boot, or another machine, is a clone. The same machine after a
+ * reboot takes over from the old session; if the old process then comes back, both are alive: a clone. */
+#define FLEET_PLACE_LEN 8
 struct fleet_presence {
     const char *address;
     struct slice machine_id, boot_id;
-    struct slice instance; /* random, made by the agent at process start */
+    struct slice instance; /* 16 bytes; empty: an agent that cannot tell, every session is taken as the same place */
 };
 MUST_USE enum status fleet_session_begin(struct fleet *f, uint32_t host, const struct fleet_presence *p, uint64_t *ret_session,
                                          struct error *err);
@@ -119,7 +124,7 @@ struct fleet_enroll_request {
     const char *address;
     uint64_t agent_time; /* its clock; a clock wrong by more than an hour is told to it in *err / reason */
 };
-enum fleet_enroll_result { FLEET_ENROLLED = 1, FLEET_PENDING = 2, FLEET_REFUSED = 3 };
+enum fleet_enroll_result { ENROLL_GRANTED = 1, ENROLL_PENDING = 2, ENROLL_REFUSED = 3 };
 struct fleet_enrolled {
     enum fleet_enroll_result result;
     uint32_t host_id;
@@ -129,7 +134,7 @@ struct fleet_enrolled {
     uint32_t retry_after_s;
 };
 /* Never touches the records of a known host: a name that exists becomes a pending request (the same key asking again
- * after approval is enrolled, with the host's old id). A token use is spent only by FLEET_ENROLLED and FLEET_PENDING.
+ * after approval is enrolled, with the host's old id). A token use is spent only by ENROLL_GRANTED and ENROLL_PENDING.
  * A lost reply is harmless: the same token with the same key gets the same host again. */
 MUST_USE enum status fleet_enroll(struct fleet *f, const struct fleet_enroll_request *r, struct fleet_enrolled *ret,
                                   struct error *err);
