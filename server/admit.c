@@ -11,26 +11,22 @@
 
 #define SLACK (ADMIT_SLACK_S * FILETIME_SECOND)
 
-static bool run_held(const struct batch_run *r, const struct ledger *l)
-{
+static bool run_held(const struct batch_run *r, const struct ledger *l) {
     return ledger_held(l, r->first_id, r->first_id + (r->n - 1)) > 0;
 }
 
-static bool run_fits(const struct batch_run *r, const struct ledger *l)
-{
+static bool run_fits(const struct batch_run *r, const struct ledger *l) {
     return ledger_fits(l, r->first_id, r->first_time, SLACK) &&
            ledger_fits(l, r->first_id + (r->n - 1), r->last_time, SLACK);
 }
 
 /* Is id between the lowest and the highest record held? */
-static bool is_inside(const struct ledger *l, uint64_t id)
-{
+static bool is_inside(const struct ledger *l, uint64_t id) {
     return l->n && id > l->spans[0].first && id < l->spans[l->n - 1].last;
 }
 
 /* Ascending and disjoint is what every honest source makes; anything else may hold an id twice. */
-static bool runs_ascend(const struct batch_header *h)
-{
+static bool runs_ascend(const struct batch_header *h) {
     for (size_t i = 1; i < h->n_runs; i++) {
         const struct batch_run *before = &h->runs[i - 1];
         if (h->runs[i].first_id <= before->first_id + (before->n - 1)) return false;
@@ -38,8 +34,7 @@ static bool runs_ascend(const struct batch_header *h)
     return true;
 }
 
-static bool all_fit(const struct batch_header *h, const struct ledger *l, bool inside)
-{
+static bool all_fit(const struct batch_header *h, const struct ledger *l, bool inside) {
     for (size_t i = 0; i < h->n_runs; i++) {
         if (inside && !is_inside(l, h->runs[i].first_id)) return false;
         if (!run_fits(&h->runs[i], l)) return false;
@@ -47,16 +42,14 @@ static bool all_fit(const struct batch_header *h, const struct ledger *l, bool i
     return true;
 }
 
-static bool is_trusted(uint32_t claimed, const struct admit_epoch *epochs, size_t n)
-{
+static bool is_trusted(uint32_t claimed, const struct admit_epoch *epochs, size_t n) {
     if (claimed == EPOCH_FIND) return false;
     if (claimed == EPOCH_CONTENT) return true;
     uint32_t newest = n ? epochs[n - 1].epoch : 0;
     return claimed == newest || claimed == newest + 1;
 }
 
-struct admit_decision admit_by_header(const struct batch_header *h, const struct admit_epoch *epochs, size_t n_epochs)
-{
+struct admit_decision admit_by_header(const struct batch_header *h, const struct admit_epoch *epochs, size_t n_epochs) {
     struct admit_decision compare = {ADMIT_COMPARE, 0};
     if (!runs_ascend(h)) return compare;
     for (size_t e = 0; e < n_epochs; e++) {
@@ -90,27 +83,23 @@ struct lanes {
     size_t n, n_known;
 };
 
-static bool lane_has(const struct lane *l, uint64_t id)
-{
+static bool lane_has(const struct lane *l, uint64_t id) {
     return (l->base && ledger_has(l->base, id)) || ledger_has(&l->added, id);
 }
 
-static bool lane_fits(const struct lane *l, const struct admit_event *ev)
-{
+static bool lane_fits(const struct lane *l, const struct admit_event *ev) {
     return (!l->base || ledger_fits(l->base, ev->id, ev->time, SLACK)) &&
            ledger_fits(&l->added, ev->id, ev->time, SLACK);
 }
 
-static struct lane *lane_of(struct lanes *ls, uint32_t epoch)
-{
+static struct lane *lane_of(struct lanes *ls, uint32_t epoch) {
     for (size_t i = 0; i < ls->n; i++) {
         if (ls->at[i].epoch == epoch) return &ls->at[i];
     }
     return NULL;
 }
 
-static struct lane *lane_begin(struct lanes *ls, uint32_t epoch)
-{
+static struct lane *lane_begin(struct lanes *ls, uint32_t epoch) {
     if (ls->n - ls->n_known >= ADMIT_MAX_BEGUN || ls->n >= ADMIT_MAX_EPOCHS) return NULL;
     struct lane *l = &ls->at[ls->n++];
     *l = (struct lane){.epoch = epoch};
@@ -119,8 +108,7 @@ static struct lane *lane_begin(struct lanes *ls, uint32_t epoch)
 }
 
 /* The newest epoch that the record's id and time point at (with inside: in whose range the id is missing), or NULL. */
-static struct lane *lane_by_time(struct lanes *ls, const struct admit_event *ev, bool inside)
-{
+static struct lane *lane_by_time(struct lanes *ls, const struct admit_event *ev, bool inside) {
     for (size_t i = ls->n; i-- > 0;) {
         struct lane *l = &ls->at[i];
         if (inside && !(l->base && is_inside(l->base, ev->id))) continue;
@@ -136,8 +124,7 @@ struct sorting {
     struct lane *current; /* where the last event went after the claim proved wrong */
 };
 
-static struct lane *choose(struct sorting *s, const struct admit_event *ev, bool *ret_conflict)
-{
+static struct lane *choose(struct sorting *s, const struct admit_event *ev, bool *ret_conflict) {
     struct lane *claimed = lane_of(&s->lanes, s->claimed);
     if (s->trusted) {
         if (!claimed) return lane_begin(&s->lanes, s->claimed);
@@ -153,8 +140,7 @@ static struct lane *choose(struct sorting *s, const struct admit_event *ev, bool
 }
 
 static enum status sort_all(struct sorting *s, const struct admit_event *ev, size_t n, uint32_t *ret_epoch,
-                            struct admit_sorted *ret)
-{
+                            struct admit_sorted *ret) {
     for (size_t i = 0; i < n; i++) {
         bool conflict = false;
         struct lane *l = NULL;
@@ -186,8 +172,7 @@ static enum status sort_all(struct sorting *s, const struct admit_event *ev, siz
 
 MUST_USE enum status admit_sort(const struct admit_event *ev, size_t n, uint32_t claimed,
                                 const struct admit_epoch *epochs, size_t n_epochs, uint32_t *ret_epoch,
-                                struct admit_sorted *ret)
-{
+                                struct admit_sorted *ret) {
     struct sorting s = {.claimed = claimed, .trusted = is_trusted(claimed, epochs, n_epochs)};
     s.lanes.at = mem_zalloc(mem_mul(n_epochs + ADMIT_MAX_BEGUN, sizeof *s.lanes.at));
     s.lanes.n = s.lanes.n_known = n_epochs;
@@ -207,15 +192,13 @@ MUST_USE enum status admit_sort(const struct admit_event *ev, size_t n, uint32_t
 
 /* ---- one event or two? ---- */
 
-static uint64_t tick_of(int digits)
-{
+static uint64_t tick_of(int digits) {
     uint64_t tick = FILETIME_SECOND;
     for (int i = 0; i < digits && i < 7; i++) tick /= 10;
     return tick;
 }
 
-bool admit_same_event(struct slice a, struct slice b, struct arena *scratch)
-{
+bool admit_same_event(struct slice a, struct slice b, struct arena *scratch) {
     struct event ea, eb;
     if (slice_eq(a, b)) return true;
     arena_reset(scratch);

@@ -65,4 +65,13 @@ bool ingest_can_take(struct ingest_door *d);
 void ingest_put(struct ingest_door *d, uint32_t host, struct buf *body, uint64_t number, ingest_done_fn done,
                 void *owner);
 
+/* Runs fn on the writer thread inside its next transaction; done comes on the door's loop with what the commit gave
+ * (ST_CANCELLED: not done), exactly once, never inside this call. Until then it counts as in flight. */
+typedef enum status (*ingest_call_fn)(void *arg, struct writer *w, struct error *err);
+typedef void (*ingest_called_fn)(void *arg, enum status st, const struct error *err);
+void ingest_call(struct ingest_door *d, ingest_call_fn fn, ingest_called_fn done, void *arg);
+
+/* Gives the answers that have come, now: before a last word is said to the sessions. */
+void ingest_door_drain(struct ingest_door *d);
+
 #endif

@@ -1,15 +1,13 @@
-/* Sessions' errands on work threads. Reads and changes what is thread-safe: fleet, database snapshots, writer_call. */
+/* Sessions' errands on work threads. Reads and changes what is thread-safe: fleet and database snapshots. */
 #include "job.h"
 #include "batch.h"
 #include "mem.h"
 
 #include <stdlib.h>
-#include <uv.h>
 
 #define JOB_MAX_CHANNELS 4096u
 
-static const ProtobufCMessageDescriptor *descriptor_of(enum job_kind k)
-{
+static const ProtobufCMessageDescriptor *descriptor_of(enum job_kind k) {
     switch (k) {
     case JOB_HELLO: return &haechi__hello__descriptor;
     case JOB_POSITIONS: return &haechi__position_query__descriptor;
@@ -20,8 +18,7 @@ static const ProtobufCMessageDescriptor *descriptor_of(enum job_kind k)
     return &haechi__enroll_request__descriptor;
 }
 
-struct job *job_new(enum job_kind kind, struct slice body)
-{
+struct job *job_new(enum job_kind kind, struct slice body) {
     struct job *j = mem_zalloc(sizeof *j);
     j->kind = kind;
     arena_init(&j->arena, MSG_ARENA_CAP);
@@ -34,8 +31,7 @@ struct job *job_new(enum job_kind kind, struct slice body)
     return j;
 }
 
-void job_free(struct job **pj)
-{
+void job_free(struct job **pj) {
     struct job *j = *pj;
     if (!j) return;
     if (j->kind == JOB_ENROLL && j->body.p) mem_wipe(j->body.p, j->body.cap); /* the token's secret */
@@ -52,22 +48,20 @@ void job_free(struct job **pj)
 
 /* ---- positions ---- */
 
-static int cmp_log(struct slice computer_a, struct slice channel_a, struct slice computer_b, struct slice channel_b)
-{
+static int cmp_log(struct slice computer_a, struct slice channel_a, struct slice computer_b, struct slice channel_b) {
     int c = slice_cmp(computer_a, computer_b);
     return c ? c : slice_cmp(channel_a, channel_b);
 }
 
-static int cmp_streams(const void *pa, const void *pb)
-{
+static int cmp_streams(const void *pa, const void *pb) {
     const struct db_stream *a = pa, *b = pb;
     int c = cmp_log(slice_str(a->computer), slice_str(a->channel), slice_str(b->computer), slice_str(b->channel));
     return c ? c : (a->epoch > b->epoch) - (a->epoch < b->epoch);
 }
 
 /* The newest numbered epoch of the log among streams sorted by cmp_streams; NULL: none. */
-static const struct db_stream *newest(const struct db_stream *s, size_t n, struct slice computer, struct slice channel)
-{
+static const struct db_stream *newest(const struct db_stream *s, size_t n, struct slice computer,
+                                      struct slice channel) {
     size_t lo = 0, hi = n; /* the first stream after the log's numbered epochs */
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
@@ -81,8 +75,7 @@ static const struct db_stream *newest(const struct db_stream *s, size_t n, struc
     return s[lo - 1].epoch == EPOCH_CONTENT ? NULL : &s[lo - 1];
 }
 
-static void find_positions(struct job *j, const struct job_context *c, Haechi__Channel *const *channels, size_t n)
-{
+static void find_positions(struct job *j, const struct job_context *c, Haechi__Channel *const *channels, size_t n) {
     struct db_stream *streams = NULL;
     size_t n_streams = 0;
     if (n > JOB_MAX_CHANNELS) {
@@ -110,62 +103,29 @@ static void find_positions(struct job *j, const struct job_context *c, Haechi__C
 
 /* ---- gaps ---- */
 
-MUST_USE enum status job_explain_gap(struct writer *w, uint32_t host, struct slice computer, struct slice channel,
-                                     uint32_t epoch, uint64_t first, uint64_t last, enum ledger_cause cause,
-                                     struct error *err)
-{
+enum status job_explain(void *job, struct writer *w, struct error *err) {
+    const struct job *j = job;
+    const Haechi__Gap *g = j->message;
+    struct slice computer = msg_slice(g->computer), channel = msg_slice(g->channel);
     struct writer_stream *streams = NULL, s = {0};
-    size_t n = writer_streams(w, host, computer, channel, &streams);
+    if (g->cause < LEDGER_CLEARED || g->cause > LEDGER_DAMAGED || g->first_id > g->last_id || !channel.len) {
+        return error_set(err, ST_INVALID, "a gap without a channel, a cause or a range");
+    }
+    size_t n = writer_streams(w, j->host, computer, channel, &streams);
     while (n && streams[n - 1].epoch == EPOCH_CONTENT) n--;
-    for (size_t i = 0; i < n; i++) {
-        if (streams[i].epoch == epoch || i + 1 == n) s = streams[i];
-        if (streams[i].epoch == epoch) break;
+    for (size_t i = 0; i < n; i++) { /* the epoch it names, else the newest */
+        s = streams[i];
+        if (s.epoch == g->epoch) break;
     }
     /* a log of which nothing is held yet: its first records are gone */
-    enum status st = n ? ST_OK : writer_stream_get(w, host, computer, channel, 1, &s, err);
-    if (!st) writer_explain(w, s.id, first, last, cause);
+    enum status st = n ? ST_OK : writer_stream_get(w, j->host, computer, channel, 1, &s, err);
+    if (!st) writer_explain(w, s.id, g->first_id, g->last_id, (enum ledger_cause)g->cause);
     return st;
-}
-
-struct gap_call {
-    struct job *j;
-    uv_sem_t done;
-};
-
-static enum status explain(void *arg, struct writer *w, struct error *err)
-{
-    struct job *j = ((struct gap_call *)arg)->j;
-    const Haechi__Gap *g = j->message;
-    return job_explain_gap(w, j->host, msg_slice(g->computer), msg_slice(g->channel), g->epoch, g->first_id, g->last_id,
-                           (enum ledger_cause)g->cause, err);
-}
-
-static void explained(void *arg, enum status st, const struct error *err)
-{
-    struct gap_call *g = arg;
-    g->j->st = st;
-    if (st && err) g->j->err = *err;
-    uv_sem_post(&g->done);
-}
-
-static void run_gap(struct job *j, const struct job_context *c)
-{
-    const Haechi__Gap *g = j->message;
-    if (g->cause < LEDGER_CLEARED || g->cause > LEDGER_DAMAGED || g->first_id > g->last_id || !g->channel.len) {
-        j->st = error_set(&j->err, ST_PROTO, "a gap without a channel, a cause or a range");
-        return;
-    }
-    struct gap_call call = {.j = j};
-    if (uv_sem_init(&call.done, 0)) abort();
-    j->st = writer_call(c->writer, explain, explained, &call);
-    if (!j->st) uv_sem_wait(&call.done);
-    uv_sem_destroy(&call.done);
 }
 
 /* ---- the rest ---- */
 
-static void run_hello(struct job *j, const struct job_context *c)
-{
+static void run_hello(struct job *j, const struct job_context *c) {
     const Haechi__Hello *h = j->message;
     struct fleet_presence p = {.address = j->address,
                                .machine_id = msg_slice(h->machine_id),
@@ -179,8 +139,7 @@ static void run_hello(struct job *j, const struct job_context *c)
     find_positions(j, c, h->channels, h->n_channels);
 }
 
-static void run_enroll(struct job *j, const struct job_context *c)
-{
+static void run_enroll(struct job *j, const struct job_context *c) {
     const Haechi__EnrollRequest *m = j->message;
     struct fleet_enroll_request r = {.token_id = msg_slice(m->token_id),
                                      .token_secret = msg_slice(m->token_secret),
@@ -194,8 +153,7 @@ static void run_enroll(struct job *j, const struct job_context *c)
     j->st = fleet_enroll(c->fleet, &r, &j->enrolled, &j->err);
 }
 
-void job_run(struct job *j, const struct job_context *c)
-{
+void job_run(struct job *j, const struct job_context *c) {
     switch (j->kind) {
     case JOB_HELLO: run_hello(j, c); break;
     case JOB_POSITIONS: {
@@ -203,7 +161,7 @@ void job_run(struct job *j, const struct job_context *c)
         find_positions(j, c, q->channels, q->n_channels);
         break;
     }
-    case JOB_GAP: run_gap(j, c); break;
+    case JOB_GAP: break; /* job_explain */
     case JOB_RENEW: {
         const Haechi__Renew *r = j->message;
         j->st = fleet_renew(c->fleet, j->host, msg_slice(r->csr), &j->certificate, &j->ca, &j->err);

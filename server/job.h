@@ -13,7 +13,7 @@
 enum job_kind {
     JOB_HELLO,     /* message Hello: begins the fleet session, looks up positions */
     JOB_POSITIONS, /* message PositionQuery */
-    JOB_GAP,       /* message Gap */
+    JOB_GAP,       /* message Gap: not for a work thread, see job_explain */
     JOB_RENEW,     /* message Renew */
     JOB_ENROLL     /* message EnrollRequest */
 };
@@ -48,14 +48,11 @@ void job_free(struct job **j);
 struct job_context {
     struct fleet *fleet;
     struct db *db;
-    struct writer *writer;
 };
 /* On a work thread. Fills the results. Blocks. */
 void job_run(struct job *j, const struct job_context *c);
 
-/* Finds the stream's epoch for a gap, and explains it: a writer_call function's work, exported for the digest's tests. */
-MUST_USE enum status job_explain_gap(struct writer *w, uint32_t host, struct slice computer, struct slice channel,
-                                     uint32_t epoch, uint64_t first, uint64_t last, enum ledger_cause cause,
-                                     struct error *err);
+/* JOB_GAP on the writer thread: an ingest_call_fn with arg = the job. */
+enum status job_explain(void *job, struct writer *w, struct error *err);
 
 #endif

@@ -45,20 +45,17 @@ struct placing {
     bool all_held; /* a stored block has the same digest */
 };
 
-static void opened_init(struct opened *o)
-{
+static void opened_init(struct opened *o) {
     o->reader = batch_reader_new();
     arena_init(&o->arena, HEADER_ARENA_CAP);
 }
 
-static void opened_deinit(struct opened *o)
-{
+static void opened_deinit(struct opened *o) {
     batch_reader_free(&o->reader);
     arena_deinit(&o->arena);
 }
 
-struct placer *placer_new(placer_notice_fn notice, void *ctx)
-{
+struct placer *placer_new(placer_notice_fn notice, void *ctx) {
     struct placer *p = mem_zalloc(sizeof *p);
     p->notice = notice;
     p->notice_ctx = ctx;
@@ -71,8 +68,7 @@ struct placer *placer_new(placer_notice_fn notice, void *ctx)
     return p;
 }
 
-void placer_free(struct placer **pp)
-{
+void placer_free(struct placer **pp) {
     struct placer *p = *pp;
     if (!p) return;
     opened_deinit(&p->in);
@@ -88,8 +84,7 @@ void placer_free(struct placer **pp)
 }
 
 /* The encoded event at position i, decompressing the payload on first use; empty when it cannot be had. */
-static struct slice event_at(struct opened *o, uint32_t i)
-{
+static struct slice event_at(struct opened *o, uint32_t i) {
     if (!o->has_payload) {
         if (batch_open_payload(o->reader, &o->header, o->body, &o->payload, NULL)) return (struct slice){0};
         o->has_payload = true;
@@ -97,8 +92,7 @@ static struct slice event_at(struct opened *o, uint32_t i)
     return slice_of(o->payload.p + o->columns.payload_at[i], o->columns.payload_len[i]);
 }
 
-static enum status open_incoming(struct placing *g, struct error *err)
-{
+static enum status open_incoming(struct placing *g, struct error *err) {
     struct opened *o = &g->p->in;
     o->header = *g->h;
     o->body = slice_from(g->item->block.bytes, g->item->block.header_len);
@@ -111,8 +105,7 @@ static enum status open_incoming(struct placing *g, struct error *err)
     return ST_OK;
 }
 
-static enum status charge(struct placer *p, const struct batch_header *h, struct error *err)
-{
+static enum status charge(struct placer *p, const struct batch_header *h, struct error *err) {
     p->compared += (size_t)h->columns_raw_len + h->payload_raw_len;
     if (p->compared <= PLACER_MAX_COMPARED) return ST_OK;
     return error_set(err, ST_TOOBIG,
@@ -120,8 +113,7 @@ static enum status charge(struct placer *p, const struct batch_header *h, struct
 }
 
 /* Opens a stored block. ST_CORRUPT: it cannot be read, nothing in it can be compared. */
-static enum status open_held(struct placing *g, const struct db_block *b, struct error *err)
-{
+static enum status open_held(struct placing *g, const struct db_block *b, struct error *err) {
     struct placer *p = g->p;
     struct opened *o = &p->held;
     if (p->held_seq == b->seq && p->held_index == b->index && b->seq) return ST_OK;
@@ -148,14 +140,12 @@ static enum status open_held(struct placing *g, const struct db_block *b, struct
     return ST_OK;
 }
 
-static uint64_t apart(uint64_t a, uint64_t b)
-{
+static uint64_t apart(uint64_t a, uint64_t b) {
     return a > b ? a - b : b - a;
 }
 
 /* Marks the events of the run (positions from `at` on) that the open block has at positions [from, from + n). */
-static void compare_part(struct placing *g, const struct batch_run *run, uint32_t at, uint32_t from, uint32_t n)
-{
+static void compare_part(struct placing *g, const struct batch_run *run, uint32_t at, uint32_t from, uint32_t n) {
     struct opened *in = &g->p->in, *held = &g->p->held;
     for (uint32_t k = from; k < from + n && k < held->columns.n; k++) {
         uint64_t id = held->columns.record_id[k];
@@ -170,8 +160,7 @@ static void compare_part(struct placing *g, const struct batch_run *run, uint32_
 }
 
 static enum status compare_run(struct placing *g, const struct writer_stream *s, const struct batch_run *run,
-                               uint32_t at, struct error *err)
-{
+                               uint32_t at, struct error *err) {
     struct db_block *blocks = NULL;
     size_t n = 0;
     enum status st =
@@ -192,8 +181,7 @@ static enum status compare_run(struct placing *g, const struct writer_stream *s,
     return st;
 }
 
-static enum status compare_stored(struct placing *g, struct error *err)
-{
+static enum status compare_stored(struct placing *g, struct error *err) {
     for (size_t s = 0; s < g->n_streams; s++) {
         uint32_t at = 0;
         for (size_t r = 0; r < g->h->n_runs; r++) {
@@ -212,15 +200,13 @@ static enum status compare_stored(struct placing *g, struct error *err)
 
 static _Thread_local const struct admit_event *sort_events;
 
-static int by_id(const void *pa, const void *pb)
-{
+static int by_id(const void *pa, const void *pb) {
     uint32_t a = *(const uint32_t *)pa, b = *(const uint32_t *)pb;
     uint64_t ia = sort_events[a].id, ib = sort_events[b].id;
     return ia != ib ? (ia < ib ? -1 : 1) : (a > b) - (a < b);
 }
 
-static void compare_inside(struct placing *g)
-{
+static void compare_inside(struct placing *g) {
     struct placer *p = g->p;
     uint32_t n = g->h->n_events;
     for (uint32_t i = 0; i < n; i++) p->order[i] = i;
@@ -238,8 +224,7 @@ static void compare_inside(struct placing *g)
 
 /* ---- placing ---- */
 
-static enum status place_whole(struct placing *g, uint32_t epoch, struct error *err)
-{
+static enum status place_whole(struct placing *g, uint32_t epoch, struct error *err) {
     struct writer_stream s;
     const struct writer_block *b = &g->item->block;
     enum status st = writer_stream_get(g->w, b->host, b->computer, b->channel, epoch, &s, err);
@@ -255,8 +240,7 @@ static enum status place_whole(struct placing *g, uint32_t epoch, struct error *
     return ST_OK;
 }
 
-static enum status place_epoch(struct placing *g, uint32_t epoch, struct error *err)
-{
+static enum status place_epoch(struct placing *g, uint32_t epoch, struct error *err) {
     const struct writer_block *b = &g->item->block;
     const struct admit_event *ev = g->p->events;
     struct writer_stream s;
@@ -289,22 +273,19 @@ static enum status place_epoch(struct placing *g, uint32_t epoch, struct error *
     return ST_OK;
 }
 
-static void count_held(struct placing *g, uint32_t n)
-{
+static void count_held(struct placing *g, uint32_t n) {
     g->item->n_duplicate = n;
     if (n && g->n_streams) writer_count_duplicates(g->w, g->streams[g->n_streams - 1].id, n);
 }
 
-static void tell(struct placing *g, uint32_t n_conflicts, uint32_t begun)
-{
+static void tell(struct placing *g, uint32_t n_conflicts, uint32_t begun) {
     const struct writer_block *b = &g->item->block;
     if (!g->p->notice || (!n_conflicts && !begun)) return;
     g->p->notice(g->p->notice_ctx,
                  &(struct placer_notice){b->host, b->computer, b->channel, g->h->epoch, n_conflicts, begun});
 }
 
-static enum status place_sorted(struct placing *g, const struct admit_epoch *epochs, struct error *err)
-{
+static enum status place_sorted(struct placing *g, const struct admit_epoch *epochs, struct error *err) {
     struct admit_sorted r;
     uint32_t n = g->h->n_events;
     enum status st = admit_sort(g->p->events, n, g->h->epoch, epochs, g->n_streams, g->p->epochs, &r);
@@ -321,8 +302,7 @@ static enum status place_sorted(struct placing *g, const struct admit_epoch *epo
     return st;
 }
 
-static enum status place_compared(struct placing *g, const struct admit_epoch *epochs, struct error *err)
-{
+static enum status place_compared(struct placing *g, const struct admit_epoch *epochs, struct error *err) {
     enum status st = open_incoming(g, err);
     if (st) return st;
     if (g->h->epoch != EPOCH_CONTENT) {
@@ -338,8 +318,7 @@ static enum status place_compared(struct placing *g, const struct admit_epoch *e
 }
 
 MUST_USE enum status placer_item(struct placer *p, struct writer *w, struct writer_item *item,
-                                 const struct batch_header *h, struct error *err)
-{
+                                 const struct batch_header *h, struct error *err) {
     struct writer_stream *all = NULL;
     struct placing g = {.p = p, .w = w, .item = item, .h = h};
     size_t n = writer_streams(w, item->block.host, item->block.computer, item->block.channel, &all);

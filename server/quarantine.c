@@ -15,8 +15,7 @@ struct quarantine {
     struct stats *stats;
 };
 
-static enum status count_one(void *ctx, const char *name)
-{
+static enum status count_one(void *ctx, const char *name) {
     struct quarantine *q = ctx;
     uint64_t len = 0;
     char *path = file_join(q->dir, name);
@@ -29,8 +28,7 @@ static enum status count_one(void *ctx, const char *name)
 }
 
 MUST_USE enum status quarantine_open(const char *data_dir, uint64_t max_bytes, uint64_t max_files, struct stats *stats,
-                                     struct quarantine **ret, struct error *err)
-{
+                                     struct quarantine **ret, struct error *err) {
     struct quarantine *q = mem_zalloc(sizeof *q);
     q->dir = file_join(data_dir, "quarantine");
     q->max_bytes = max_bytes;
@@ -48,16 +46,14 @@ MUST_USE enum status quarantine_open(const char *data_dir, uint64_t max_bytes, u
     return ST_OK;
 }
 
-void quarantine_close(struct quarantine **q)
-{
+void quarantine_close(struct quarantine **q) {
     if (!*q) return;
     mem_free((*q)->dir);
     mem_free(*q);
     *q = NULL;
 }
 
-static bool reserve(struct quarantine *q, uint64_t len)
-{
+static bool reserve(struct quarantine *q, uint64_t len) {
     if (atomic_fetch_add(&q->files, 1) < q->max_files) {
         if (atomic_fetch_add(&q->bytes, len) + len <= q->max_bytes) return true;
         atomic_fetch_sub(&q->bytes, len);
@@ -67,8 +63,7 @@ static bool reserve(struct quarantine *q, uint64_t len)
 }
 
 static enum status write_file(struct quarantine *q, const char *stem, const char *ending, struct slice bytes,
-                              struct error *err)
-{
+                              struct error *err) {
     char name[96];
     snprintf(name, sizeof name, "%s.%s", stem, ending);
     char *path = file_join(q->dir, name);
@@ -77,8 +72,7 @@ static enum status write_file(struct quarantine *q, const char *stem, const char
     return st;
 }
 
-void quarantine_put(struct quarantine *q, uint32_t host, struct slice bytes, const char *reason)
-{
+void quarantine_put(struct quarantine *q, uint32_t host, struct slice bytes, const char *reason) {
     static _Thread_local struct log_limit limit;
     unsigned more;
     uint64_t len = bytes.len + strlen(reason) + 1;

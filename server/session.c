@@ -14,13 +14,11 @@
 static const char *const state_names[] = {"new",    "hello",     "welcoming", "ready", "busy",
                                           "enroll", "enrolling", "closing",   "closed"};
 
-const char *session_state_name(enum session_state st)
-{
+const char *session_state_name(enum session_state st) {
     return state_names[st];
 }
 
-static bool edge_is_legal(enum session_state from, enum session_state to)
-{
+static bool edge_is_legal(enum session_state from, enum session_state to) {
     if (to == SESSION_CLOSED) return from != SESSION_CLOSED;
     if (to == SESSION_CLOSING) return from < SESSION_CLOSING;
     switch (from) {
@@ -34,20 +32,17 @@ static bool edge_is_legal(enum session_state from, enum session_state to)
     }
 }
 
-bool session_is_live(const struct session *s)
-{
+bool session_is_live(const struct session *s) {
     return s->state == SESSION_READY || s->state == SESSION_BUSY;
 }
 
 /* Not read because the writer, or the peer, is behind; a running job does not count. */
-static void count_paused(struct session *s, bool paused)
-{
+static void count_paused(struct session *s, bool paused) {
     if (paused != s->counted_paused) stats_add(s->stats, STATS_paused_sessions, paused ? 1 : -1);
     s->counted_paused = paused;
 }
 
-static void session_enter(struct session *s, enum session_state next)
-{
+static void session_enter(struct session *s, enum session_state next) {
     bool was_live = session_is_live(s);
     assert(edge_is_legal(s->state, next));
     log_debug("session", "host %u: %s -> %s", s->host, state_names[s->state], state_names[next]);
@@ -57,16 +52,14 @@ static void session_enter(struct session *s, enum session_state next)
 }
 
 void session_init(struct session *s, const struct session_io *io, void *ctx, const struct session_limits *limits,
-                  struct stats *stats)
-{
+                  struct stats *stats) {
     assert(limits->credit_batches && limits->credit_batches <= SESSION_MAX_CREDIT);
     *s = (struct session){.io = io, .ctx = ctx, .limits = *limits, .stats = stats, .reading = true};
     frame_reader_init(&s->frames, FRAME_FROM_AGENT);
     s->frames.max_body = 64 * 1024; /* until the peer is known and welcome */
 }
 
-void session_deinit(struct session *s)
-{
+void session_deinit(struct session *s) {
     frame_reader_deinit(&s->frames);
     buf_free(&s->pending);
     for (uint32_t i = 0; s->slots && i < s->limits.credit_batches; i++) mem_free(s->slots[i].reason);
@@ -74,8 +67,7 @@ void session_deinit(struct session *s)
     s->slots = NULL;
 }
 
-static void send_message(struct session *s, enum frame_type t, const void *message)
-{
+static void send_message(struct session *s, enum frame_type t, const void *message) {
     struct buf out = {0};
     msg_put_frame(&out, t, message);
     s->io->send(s->ctx, buf_slice(&out));
@@ -86,8 +78,7 @@ static void say_acks(struct session *s);
 
 /* ---- the end ---- */
 
-void session_close(struct session *s, enum status why, uint32_t retry_after_s, const char *fmt, ...)
-{
+void session_close(struct session *s, enum status why, uint32_t retry_after_s, const char *fmt, ...) {
     if (s->state >= SESSION_CLOSING) return;
     char text[SESSION_GOODBYE_MAX];
     va_list ap;
@@ -102,7 +93,7 @@ void session_close(struct session *s, enum status why, uint32_t retry_after_s, c
         bye.retry_after_s = retry_after_s;
         send_message(s, FRAME_GOODBYE, &bye);
     }
-    if (why == ST_PROTO || why == ST_TOOBIG) stats_add(s->stats, STATS_protocol_errors, 1);
+    if (why == ST_PROTO || why == ST_TOOBIG || why == ST_VERSION) stats_add(s->stats, STATS_protocol_errors, 1);
     if (why == ST_TIMEOUT) stats_add(s->stats, STATS_session_timeouts, 1);
     if (why && why != ST_CLOSED) {
         log_warn("session", "%s %s at %s: %s; closing the connection", s->host ? "host" : "peer",
@@ -112,8 +103,7 @@ void session_close(struct session *s, enum status why, uint32_t retry_after_s, c
     s->io->close(s->ctx, why, text);
 }
 
-void session_closed(struct session *s, enum status why, const char *text)
-{
+void session_closed(struct session *s, enum status why, const char *text) {
     if (s->state == SESSION_CLOSED) return;
     if (s->state != SESSION_CLOSING && s->state != SESSION_NEW) {
         log_info("session", "host %s at %s: connection closed: %s", s->name, s->address,
@@ -125,15 +115,13 @@ void session_closed(struct session *s, enum status why, const char *text)
     s->fleet_session = 0;
 }
 
-bool session_can_free(const struct session *s)
-{
+bool session_can_free(const struct session *s) {
     return s->state == SESSION_CLOSED && !s->job_under_way && s->n_waiting == 0;
 }
 
 /* ---- reading ---- */
 
-static void update_reading(struct session *s)
-{
+static void update_reading(struct session *s) {
     if (s->state >= SESSION_CLOSING) return;
     bool want = !s->job_under_way && s->io->can_send(s->ctx) && (s->state != SESSION_READY || s->io->can_take(s->ctx));
     if (want == s->reading) return;
@@ -142,8 +130,7 @@ static void update_reading(struct session *s)
     s->io->read(s->ctx, want);
 }
 
-static void start_job(struct session *s, enum job_kind kind, struct slice body, enum session_state next)
-{
+static void start_job(struct session *s, enum job_kind kind, struct slice body, enum session_state next) {
     struct job *j = job_new(kind, body);
     if (!j) {
         session_close(s, ST_PROTO, 0, "malformed message");
@@ -156,8 +143,7 @@ static void start_job(struct session *s, enum job_kind kind, struct slice body, 
     s->io->job(s->ctx, j);
 }
 
-static void on_batch(struct session *s, size_t len)
-{
+static void on_batch(struct session *s, size_t len) {
     uint64_t in_flight = s->n_received - s->n_acked;
     if (in_flight >= s->limits.credit_batches || (in_flight && len > s->limits.credit_bytes - s->bytes_in_flight)) {
         session_close(s, ST_PROTO, 0, "more batches under way than the credit of %u batches and %llu bytes allows",
@@ -173,8 +159,7 @@ static void on_batch(struct session *s, size_t len)
     s->io->batch(s->ctx, ++s->n_received, &body);
 }
 
-static void on_heartbeat(struct session *s, struct slice body)
-{
+static void on_heartbeat(struct session *s, struct slice body) {
     struct arena a;
     arena_init(&a, MSG_ARENA_CAP);
     Haechi__Heartbeat *m = MSG_UNPACK(Heartbeat, heartbeat, body, &a);
@@ -193,8 +178,7 @@ static void on_heartbeat(struct session *s, struct slice body)
     arena_deinit(&a);
 }
 
-static void on_goodbye(struct session *s, struct slice body)
-{
+static void on_goodbye(struct session *s, struct slice body) {
     struct arena a;
     arena_init(&a, MSG_ARENA_CAP);
     Haechi__Goodbye *m = MSG_UNPACK(Goodbye, goodbye, body, &a);
@@ -204,8 +188,7 @@ static void on_goodbye(struct session *s, struct slice body)
     session_close(s, ST_CLOSED, 0, "goodbye");
 }
 
-static void on_ready_frame(struct session *s, enum frame_type t, struct slice body)
-{
+static void on_ready_frame(struct session *s, enum frame_type t, struct slice body) {
     switch (t) {
     case FRAME_BATCH: on_batch(s, body.len); break;
     case FRAME_HEARTBEAT: on_heartbeat(s, body); break;
@@ -217,8 +200,7 @@ static void on_ready_frame(struct session *s, enum frame_type t, struct slice bo
     }
 }
 
-static void on_frame(struct session *s, enum frame_type t, struct slice body)
-{
+static void on_frame(struct session *s, enum frame_type t, struct slice body) {
     s->last_heard_ms = s->io->now_ms(s->ctx);
     if (s->state == SESSION_READY) {
         on_ready_frame(s, t, body);
@@ -234,8 +216,7 @@ static void on_frame(struct session *s, enum frame_type t, struct slice body)
 }
 
 /* Frames from `bytes` until it is used up or the session stops reading; what is left is kept. */
-static void read_frames(struct session *s, struct slice bytes)
-{
+static void read_frames(struct session *s, struct slice bytes) {
     s->feeding = true;
     while (s->reading && s->state < SESSION_CLOSING) {
         enum frame_type t;
@@ -254,8 +235,7 @@ static void read_frames(struct session *s, struct slice bytes)
     if (s->state < SESSION_CLOSING && bytes.len) buf_slice_append(&s->pending, bytes);
 }
 
-void session_feed(struct session *s, struct slice bytes)
-{
+void session_feed(struct session *s, struct slice bytes) {
     if (s->state >= SESSION_CLOSING) return;
     if (!s->reading || s->pending.len)
         buf_slice_append(&s->pending, bytes); /* the connection's last gasp after a pause */
@@ -263,8 +243,7 @@ void session_feed(struct session *s, struct slice bytes)
         read_frames(s, bytes);
 }
 
-void session_go_on(struct session *s)
-{
+void session_go_on(struct session *s) {
     if (s->feeding || s->state >= SESSION_CLOSING) return;
     update_reading(s);
     while (s->reading && s->pending.len && s->state < SESSION_CLOSING) {
@@ -279,8 +258,7 @@ void session_go_on(struct session *s)
 
 /* ---- opening ---- */
 
-void session_open(struct session *s, uint32_t host, const char *name, const char *address)
-{
+void session_open(struct session *s, uint32_t host, const char *name, const char *address) {
     s->host = host;
     snprintf(s->name, sizeof s->name, "%s", name);
     snprintf(s->address, sizeof s->address, "%s", address);
@@ -290,8 +268,7 @@ void session_open(struct session *s, uint32_t host, const char *name, const char
     session_enter(s, host ? SESSION_HELLO : SESSION_ENROLL);
 }
 
-void session_tick(struct session *s)
-{
+void session_tick(struct session *s) {
     uint64_t now = s->io->now_ms(s->ctx);
     switch (s->state) {
     case SESSION_HELLO:
@@ -310,8 +287,7 @@ void session_tick(struct session *s)
     }
 }
 
-static Haechi__Position *fill_positions(const struct job *j, Haechi__Position ***ret_list)
-{
+static Haechi__Position *fill_positions(const struct job *j, Haechi__Position ***ret_list) {
     Haechi__Position *p = mem_zalloc(mem_mul(j->n_positions + 1, sizeof *p));
     Haechi__Position **list = mem_zalloc(mem_mul(j->n_positions + 1, sizeof *list));
     for (size_t i = 0; i < j->n_positions; i++) {
@@ -327,8 +303,7 @@ static Haechi__Position *fill_positions(const struct job *j, Haechi__Position **
     return p;
 }
 
-static void welcome(struct session *s, const struct job *j)
-{
+static void welcome(struct session *s, const struct job *j) {
     const Haechi__Hello *h = j->message;
     if (h->protocol != 1) {
         session_close(s, ST_VERSION, 0, "protocol %u is not spoken here, protocol 1 is", h->protocol);
@@ -372,13 +347,12 @@ static void welcome(struct session *s, const struct job *j)
     mem_free(list);
 }
 
-static void enrolled(struct session *s, struct job *j)
-{
+static void enrolled(struct session *s, struct job *j) {
     Haechi__EnrollReply r = HAECHI__ENROLL_REPLY__INIT;
     struct fleet_enrolled *e = &j->enrolled;
     char none[] = "";
     bool failed = j->st != ST_OK;
-    r.result = failed ? FLEET_REFUSED : (uint32_t)e->result;
+    r.result = failed ? ENROLL_REFUSED : (uint32_t)e->result;
     r.reason = failed ? (j->err.msg[0] ? j->err.msg : none) : e->reason;
     r.certificate = msg_bytes(buf_slice(&e->certificate));
     r.ca = msg_bytes(buf_slice(&e->ca));
@@ -389,20 +363,19 @@ static void enrolled(struct session *s, struct job *j)
     while (r.collectors && r.collectors[r.n_collectors]) r.n_collectors++;
     r.time = s->io->now(s->ctx);
     send_message(s, FRAME_ENROLL_REPLY, &r);
-    stats_add(s->stats, r.result == FLEET_ENROLLED ? STATS_enrolments : STATS_enrolments_refused, 1);
-    if (r.result == FLEET_ENROLLED)
+    stats_add(s->stats, r.result == ENROLL_GRANTED ? STATS_enrolments : STATS_enrolments_refused, 1);
+    if (r.result == ENROLL_GRANTED)
         log_info("enrol", "host %s enrolled from %s", log_peer(slice_str(e->host_name)), s->address);
     else
-        log_warn("enrol", "%s from %s: %s", r.result == FLEET_PENDING ? "pending" : "refused", s->address,
+        log_warn("enrol", "%s from %s: %s", r.result == ENROLL_PENDING ? "pending" : "refused", s->address,
                  log_peer(slice_str(r.reason)));
     session_close(s, ST_CLOSED, 0, "done");
 }
 
-static void answered(struct session *s, struct job *j)
-{
+static void answered(struct session *s, struct job *j) {
     session_enter(s, SESSION_READY);
-    if (j->st == ST_PROTO || j->st == ST_TOOBIG) {
-        session_close(s, j->st, 0, "%s", j->err.msg);
+    if (j->st == ST_INVALID || j->st == ST_TOOBIG) {
+        session_close(s, ST_PROTO, 0, "%s", j->err.msg[0] ? j->err.msg : status_text(j->st));
         return;
     }
     if (j->kind == JOB_POSITIONS && !j->st) {
@@ -425,8 +398,7 @@ static void answered(struct session *s, struct job *j)
     }
 }
 
-void session_job_done(struct session *s, struct job *j)
-{
+void session_job_done(struct session *s, struct job *j) {
     s->job_under_way = false;
     if (s->state >= SESSION_CLOSING) {
         if (j->fleet_session) s->io->end(s->ctx, j->fleet_session);
@@ -452,8 +424,7 @@ void session_job_done(struct session *s, struct job *j)
 
 /* ---- acks ---- */
 
-void session_batch_done(struct session *s, const struct ingest_result *r)
-{
+void session_batch_done(struct session *s, const struct ingest_result *r) {
     assert(r->number > s->n_acked && r->number <= s->n_received);
     struct session_slot *slot = &s->slots[(r->number - 1) % s->limits.credit_batches];
     s->n_waiting--;
@@ -464,8 +435,7 @@ void session_batch_done(struct session *s, const struct ingest_result *r)
 }
 
 static size_t collect_rejected(struct session *s, uint64_t through, Haechi__Rejected **ret_items,
-                               Haechi__Rejected ***ret_list)
-{
+                               Haechi__Rejected ***ret_list) {
     size_t n = 0, k = 0;
     for (uint64_t b = s->n_acked; b < through; b++) n += s->slots[b % s->limits.credit_batches].is == SLOT_REJECTED;
     *ret_items = mem_zalloc(mem_mul(n + 1, sizeof **ret_items));
@@ -484,8 +454,7 @@ static size_t collect_rejected(struct session *s, uint64_t through, Haechi__Reje
 }
 
 /* One message for all that is done in order; later ones wait for those before. */
-static void say_acks(struct session *s)
-{
+static void say_acks(struct session *s) {
     if (!session_is_live(s)) return;
     uint64_t through = s->n_acked;
     while (through < s->n_received) {
@@ -508,8 +477,7 @@ static void say_acks(struct session *s)
     mem_free(ack.rejected);
 }
 
-void session_flush(struct session *s)
-{
+void session_flush(struct session *s) {
     say_acks(s);
     session_go_on(s);
 }

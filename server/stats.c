@@ -21,7 +21,7 @@
 #define RATE_WINDOW 10 /* seconds */
 
 struct thread {
-    const char *name;
+    char name[16];
     pthread_t self;
     clockid_t clock;
     bool live;
@@ -51,41 +51,35 @@ static const struct {
 #undef STATS_FACT
 };
 
-struct stats *stats_new(void)
-{
+struct stats *stats_new(void) {
     struct stats *s = mem_zalloc(sizeof *s);
     if (uv_mutex_init(&s->mutex)) abort();
     s->started = clock_wall();
     return s;
 }
 
-void stats_free(struct stats **s)
-{
+void stats_free(struct stats **s) {
     if (!*s) return;
     uv_mutex_destroy(&(*s)->mutex);
     mem_free(*s);
     *s = NULL;
 }
 
-void stats_add(struct stats *s, enum stats_counter c, int64_t n)
-{
+void stats_add(struct stats *s, enum stats_counter c, int64_t n) {
     if (s) atomic_fetch_add_explicit(&s->values[c], n, memory_order_relaxed);
 }
 
-uint64_t stats_get(const struct stats *s, enum stats_counter c)
-{
+uint64_t stats_get(const struct stats *s, enum stats_counter c) {
     int64_t v = atomic_load_explicit(&s->values[c], memory_order_relaxed);
     return v < 0 ? 0 : (uint64_t)v;
 }
 
-static double seconds_of(clockid_t clock)
-{
+static double seconds_of(clockid_t clock) {
     struct timespec t;
     return clock_gettime(clock, &t) ? 0 : (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-void stats_thread_begin(struct stats *s, const char *name)
-{
+void stats_thread_begin(struct stats *s, const char *name) {
     if (!s) return;
     uv_mutex_lock(&s->mutex);
     struct thread *t = NULL;
@@ -94,15 +88,14 @@ void stats_thread_begin(struct stats *s, const char *name)
     }
     if (!t && s->n_threads < STATS_MAX_THREADS) t = &s->threads[s->n_threads++];
     if (t) {
-        t->name = name;
+        snprintf(t->name, sizeof t->name, "%s", name);
         t->self = pthread_self();
         t->live = pthread_getcpuclockid(t->self, &t->clock) == 0;
     }
     uv_mutex_unlock(&s->mutex);
 }
 
-void stats_thread_end(struct stats *s)
-{
+void stats_thread_end(struct stats *s) {
     if (!s) return;
     uv_mutex_lock(&s->mutex);
     for (size_t i = 0; i < s->n_threads; i++) {
@@ -114,8 +107,7 @@ void stats_thread_end(struct stats *s)
     uv_mutex_unlock(&s->mutex);
 }
 
-void stats_error(struct stats *s, const char *fmt, ...)
-{
+void stats_error(struct stats *s, const char *fmt, ...) {
     if (!s) return;
     char text[ERROR_TEXT_MAX];
     va_list ap;
@@ -128,8 +120,7 @@ void stats_error(struct stats *s, const char *fmt, ...)
     uv_mutex_unlock(&s->mutex);
 }
 
-void stats_sample(struct stats *s, struct writer *w)
-{
+void stats_sample(struct stats *s, struct writer *w) {
     struct writer_state ws = {0};
     if (w) writer_get_state(w, &ws);
     uint64_t now = clock_mono_ms();
@@ -140,8 +131,7 @@ void stats_sample(struct stats *s, struct writer *w)
     uv_mutex_unlock(&s->mutex);
 }
 
-static double rate_locked(const struct stats *s)
-{
+static double rate_locked(const struct stats *s) {
     if (s->ring_n < 2) return 0;
     size_t newest = (s->ring_n - 1) % RATE_WINDOW;
     size_t oldest = s->ring_n > RATE_WINDOW ? s->ring_n % RATE_WINDOW : 0;
@@ -150,14 +140,12 @@ static double rate_locked(const struct stats *s)
                                                     : 0;
 }
 
-static uint64_t resident(void)
-{
+static uint64_t resident(void) {
     size_t rss = 0;
     return uv_resident_set_memory(&rss) ? 0 : rss;
 }
 
-static void collect_store(struct db *db, struct stats_view *v)
-{
+static void collect_store(struct db *db, struct stats_view *v) {
     struct db_partition *p = NULL;
     size_t n = db_partitions(db, &p);
     v->n_partitions = n;
@@ -173,8 +161,7 @@ static void collect_store(struct db *db, struct stats_view *v)
     if (file_space(db_dir(db), &v->disk_free, &v->disk_total, NULL)) v->disk_free = v->disk_total = 0;
 }
 
-void stats_collect(struct stats *s, struct db *db, struct writer *w, struct digest *d, struct stats_view *ret)
-{
+void stats_collect(struct stats *s, struct db *db, struct writer *w, struct digest *d, struct stats_view *ret) {
     memset(ret, 0, sizeof *ret);
     ret->version = HAECHI_VERSION;
     ret->now = clock_wall();
@@ -203,17 +190,14 @@ void stats_collect(struct stats *s, struct db *db, struct writer *w, struct dige
     ret->digest_lag_packs = ret->last_seq > ret->digest_seq ? ret->last_seq - ret->digest_seq : 0;
 }
 
-const char *stats_name(enum stats_counter c)
-{
+const char *stats_name(enum stats_counter c) {
     return facts[c].name;
 }
 
-const char *stats_help(enum stats_counter c)
-{
+const char *stats_help(enum stats_counter c) {
     return facts[c].help;
 }
 
-bool stats_is_gauge(enum stats_counter c)
-{
+bool stats_is_gauge(enum stats_counter c) {
     return facts[c].gauge;
 }

@@ -62,7 +62,7 @@ void stats_free(struct stats **s);
 
 void stats_add(struct stats *s, enum stats_counter c, int64_t n); /* any thread; s may be NULL */
 uint64_t stats_get(const struct stats *s, enum stats_counter c);
-/* The calling thread's CPU time is shown under that name (a literal) from now on, until it says that it ends. */
+/* The calling thread's CPU time is shown under that name (up to 15 bytes) from now on, until it says that it ends. */
 void stats_thread_begin(struct stats *s, const char *name);
 void stats_thread_end(struct stats *s);
 /* The last error that an operator should see; any thread. The text is copied. */

@@ -116,8 +116,7 @@ static const struct sort_case sorts[] = {
      0},
 };
 
-static void fill(const struct known *k, struct ledger *l)
-{
+static void fill(const struct known *k, struct ledger *l) {
     ledger_init(l);
     for (int i = 0; i < 3 && k->spans[i].last; i++) {
         uint64_t n = k->spans[i].last - k->spans[i].first;
@@ -126,8 +125,7 @@ static void fill(const struct known *k, struct ledger *l)
     }
 }
 
-static void render(const uint32_t *epoch, size_t n, char *out, size_t len)
-{
+static void render(const uint32_t *epoch, size_t n, char *out, size_t len) {
     size_t at = 0;
     for (size_t i = 0; i < n;) {
         size_t k = i;
@@ -137,8 +135,7 @@ static void render(const uint32_t *epoch, size_t n, char *out, size_t len)
     }
 }
 
-static void test_sort(void **state)
-{
+static void test_sort(void **state) {
     (void)state;
     for (size_t c = 0; c < sizeof sorts / sizeof *sorts; c++) {
         const struct sort_case *t = &sorts[c];
@@ -177,10 +174,8 @@ struct header_case {
     uint32_t epoch;
 };
 
-#define RUN(id, n, at)                \
-    {                                 \
-        id, n, T(at), T((at) + (n)-1) \
-    }
+#define RUN(id, n, at) \
+    { id, n, T(at), T((at) + (n)-1) }
 
 static const struct header_case headers[] = {
     {"never seen", {{0}}, EPOCH_FIND, {RUN(1, 5, 0)}, ADMIT_WHOLE, 1},
@@ -209,8 +204,7 @@ static const struct header_case headers[] = {
     {"two runs", {{1, {{1, 10, 0}}}}, 1, {RUN(11, 5, 10), RUN(20, 2, 100)}, ADMIT_WHOLE, 1},
 };
 
-static void test_header(void **state)
-{
+static void test_header(void **state) {
     (void)state;
     for (size_t c = 0; c < sizeof headers / sizeof *headers; c++) {
         const struct header_case *t = &headers[c];
@@ -230,8 +224,7 @@ static void test_header(void **state)
     }
 }
 
-static void test_limits(void **state)
-{
+static void test_limits(void **state) {
     (void)state;
     struct admit_event ev[4];
     uint32_t out[4];
@@ -242,8 +235,7 @@ static void test_limits(void **state)
     assert_int_equal(admit_sort(ev, 4, 1, NULL, 0, out, &r), ST_TOOBIG); /* a batch may not begin epochs at will */
 }
 
-static struct event made(int digits, uint64_t time, const char *value)
-{
+static struct event made(int digits, uint64_t time, const char *value) {
     static struct event_data data;
     data = (struct event_data){.name = SLICE_LIT("Image"), .value = slice_str(value)};
     return (struct event){.provider = SLICE_LIT("Microsoft-Windows-Sysmon"),
@@ -258,8 +250,7 @@ static struct event made(int digits, uint64_t time, const char *value)
                           .n_data = 1};
 }
 
-static void test_same_event(void **state)
-{
+static void test_same_event(void **state) {
     (void)state;
     static const struct {
         const char *name;
@@ -294,8 +285,7 @@ static void test_same_event(void **state)
     arena_deinit(&scratch);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_header),
         cmocka_unit_test(test_sort),

@@ -1,0 +1,642 @@
+/* Loops, sockets and connections. Each struct loop and its peers belong to its thread; the counts of connections are
+ * atomics shared by all; cuts and the order to be quiet come through a queue and an async handle.
+ *
+ * A peer lives until three things are over: its connection, the batches that it brought, the job that it started. */
+#include "listener.h"
+#include "clock.h"
+#include "conn.h"
+#include "list.h"
+#include "log.h"
+#include "mem.h"
+#include "queue.h"
+
+#include <assert.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define BACKLOG 1024
+#define TICK_MS 1000
+#define ADDRESS_BUCKETS 1024u
+
+struct address_count { /* open connections of one address; in a loop's hash table */
+    struct address_count *next;
+    unsigned n;
+    char text[56];
+};
+
+struct loop {
+    struct listener *l;
+    uv_loop_t uv;
+    uv_thread_t thread;
+    char name[16];
+    uv_tcp_t socket;
+    uv_async_t orders;
+    uv_timer_t tick;
+    struct queue *queue; /* of struct order */
+    struct ingest_door *door;
+    struct list peers;
+    size_t n_peers;
+    struct address_count *addresses[ADDRESS_BUCKETS];
+    struct list dirty; /* peers that have acks to send */
+    size_t n_unread;   /* peers that are not read */
+    bool accept_waits; /* the kernel has connections that limits keep out for now */
+    bool quiet, ending;
+    bool socket_open;
+};
+
+struct peer {
+    struct list link, dirty;
+    struct loop *loop;
+    struct conn *conn;
+    struct address_count *address;
+    struct session session;
+    bool opened; /* handshake done */
+    bool unread;
+};
+
+struct order {
+    enum { ORDER_CUT, ORDER_QUIET, ORDER_END } what;
+    uint32_t host;
+    enum status why;
+    char text[200];
+    uv_sem_t *done;
+};
+
+struct listener {
+    struct listener_options o;
+    struct tls_config *tls;
+    uint16_t port;
+    struct loop loops[LISTENER_MAX_LOOPS];
+    unsigned n_loops;
+    _Atomic uint64_t connections, handshakes;
+};
+
+/* ---- addresses ---- */
+
+MUST_USE enum status listener_parse_address(const char *text, char ret_host[256], uint16_t *ret_port,
+                                            struct error *err) {
+    const char *colon = strrchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    const char *host = text;
+    char *end;
+    unsigned long port = colon && colon[1] >= '0' && colon[1] <= '9' ? strtoul(colon + 1, &end, 10) : 70000;
+    if (port > 65535 || *end || len > 250) {
+        return error_set(err, ST_INVALID, "\"%s\" is not an address: write ADDRESS:PORT, as in 0.0.0.0:7443", text);
+    }
+    if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
+        host++;
+        len -= 2;
+    } else if (memchr(host, ':', len)) {
+        return error_set(err, ST_INVALID, "\"%s\" is not an address: write an IPv6 address as [ADDRESS]:PORT", text);
+    }
+    if (len == 1 && *host == '*') len = 0;
+    memcpy(ret_host, host, len);
+    ret_host[len] = 0;
+    *ret_port = (uint16_t)port;
+    return ST_OK;
+}
+
+/* An address without its port, so that all connections of one machine count together. */
+static struct address_count *count_address(struct loop *lp, const char *text) {
+    char key[56];
+    snprintf(key, sizeof key, "%.*s", (int)(strrchr(text, ':') ? strrchr(text, ':') - text : (int)strlen(text)), text);
+    uint32_t h = 2166136261u;
+    for (const char *p = key; *p; p++) h = (h ^ (uint8_t)*p) * 16777619u;
+    struct address_count **at = &lp->addresses[h % ADDRESS_BUCKETS];
+    while (*at && strcmp((*at)->text, key)) at = &(*at)->next;
+    if (!*at) {
+        *at = mem_zalloc(sizeof **at);
+        memcpy((*at)->text, key, sizeof key);
+    }
+    (*at)->n++;
+    return *at;
+}
+
+static void forget_address(struct loop *lp, struct address_count *a) {
+    if (!a || --a->n) return;
+    uint32_t h = 2166136261u;
+    for (const char *p = a->text; *p; p++) h = (h ^ (uint8_t)*p) * 16777619u;
+    struct address_count **at = &lp->addresses[h % ADDRESS_BUCKETS];
+    while (*at != a) at = &(*at)->next;
+    *at = a->next;
+    mem_free(a);
+}
+
+/* ---- peers ---- */
+
+static void accept_more(struct loop *lp);
+
+static void count_unread(struct peer *p, bool unread) {
+    if (p->unread != unread) p->loop->n_unread += unread ? 1 : (size_t)-1;
+    p->unread = unread;
+}
+
+static void peer_try_free(struct peer *p) {
+    if (p->conn || !session_can_free(&p->session)) return;
+    struct loop *lp = p->loop;
+    list_remove(&p->link);
+    list_remove(&p->dirty);
+    count_unread(p, false);
+    lp->n_peers--;
+    session_deinit(&p->session);
+    mem_free(p);
+}
+
+static void handshake_over(struct peer *p) {
+    if (p->opened) return;
+    p->opened = true;
+    atomic_fetch_sub(&p->loop->l->handshakes, 1);
+    stats_add(p->loop->l->o.stats, STATS_handshakes, -1);
+}
+
+static uint64_t io_now_ms(void *ctx) {
+    return uv_now(&((struct peer *)ctx)->loop->uv);
+}
+
+static uint64_t io_now(void *ctx) {
+    (void)ctx;
+    return clock_wall();
+}
+
+static void io_send(void *ctx, struct slice bytes) {
+    conn_write(((struct peer *)ctx)->conn, bytes);
+}
+
+static bool io_can_send(void *ctx) {
+    return conn_can_write(((struct peer *)ctx)->conn);
+}
+
+static void io_read(void *ctx, bool on) {
+    struct peer *p = ctx;
+    count_unread(p, !on);
+    if (on)
+        conn_resume(p->conn);
+    else
+        conn_pause(p->conn);
+}
+
+static void io_close(void *ctx, enum status why, const char *text) {
+    conn_close_after_flush(((struct peer *)ctx)->conn, why, text);
+}
+
+static bool io_can_take(void *ctx) {
+    return ingest_can_take(((struct peer *)ctx)->loop->door);
+}
+
+static void on_batch_done(void *owner, const struct ingest_result *r) {
+    struct peer *p = owner;
+    session_batch_done(&p->session, r);
+    list_remove(&p->dirty);
+    list_append(&p->loop->dirty, &p->dirty);
+    if (p->session.state == SESSION_CLOSED) peer_try_free(p);
+}
+
+static void io_batch(void *ctx, uint64_t number, struct buf *body) {
+    struct peer *p = ctx;
+    ingest_put(p->loop->door, p->session.host, body, number, on_batch_done, p);
+}
+
+struct errand {
+    uv_work_t work;
+    struct peer *peer;
+    struct job *job;
+};
+
+static void run_errand(uv_work_t *w) {
+    struct errand *e = w->data;
+    struct listener *l = e->peer->loop->l;
+    struct job_context c = {.fleet = l->o.fleet, .db = l->o.db};
+    job_run(e->job, &c);
+}
+
+static void end_errand(struct errand *e) {
+    struct peer *p = e->peer;
+    session_job_done(&p->session, e->job);
+    mem_free(e);
+    peer_try_free(p);
+}
+
+static void on_errand_done(uv_work_t *w, int status) {
+    struct errand *e = w->data;
+    if (status && !e->job->st) e->job->st = ST_CANCELLED;
+    end_errand(e);
+}
+
+static enum status explain(void *arg, struct writer *w, struct error *err) {
+    return job_explain(((struct errand *)arg)->job, w, err);
+}
+
+static void on_explained(void *arg, enum status st, const struct error *err) {
+    struct errand *e = arg;
+    e->job->st = st;
+    if (st && err) e->job->err = *err;
+    end_errand(e);
+}
+
+static void io_job(void *ctx, struct job *j) {
+    struct peer *p = ctx;
+    struct errand *e = mem_zalloc(sizeof *e);
+    *e = (struct errand){.peer = p, .job = j};
+    e->work.data = e;
+    if (j->kind == JOB_GAP)
+        ingest_call(p->loop->door, explain, on_explained, e);
+    else if (uv_queue_work(&p->loop->uv, &e->work, run_errand, on_errand_done))
+        abort(); /* only for a NULL function */
+}
+
+static void io_report(void *ctx, const struct fleet_report *r) {
+    struct peer *p = ctx;
+    fleet_report(p->loop->l->o.fleet, p->session.host, r);
+}
+
+static void io_end(void *ctx, uint64_t fleet_session) {
+    fleet_session_end(((struct peer *)ctx)->loop->l->o.fleet, fleet_session);
+}
+
+static const struct session_io peer_io = {io_now_ms,   io_now,   io_send, io_can_send, io_read, io_close,
+                                          io_can_take, io_batch, io_job,  io_report,   io_end};
+
+/* ---- connections ---- */
+
+static void open_agent(struct peer *p, const char *address) {
+    struct listener *l = p->loop->l;
+    struct fleet_host host = {0};
+    struct error err = {0};
+    const struct tls_peer *who = conn_peer(p->conn);
+    enum status st = who && who->verified ? fleet_host_of_peer(l->o.fleet, who, &host, &err) : ST_AUTH;
+    if (st) {
+        log_warn("listener", "%s: an agent without a certificate of this collector (%s); closing the connection",
+                 address, err.msg[0] ? err.msg : status_text(st));
+        stats_add(l->o.stats, STATS_connections_refused, 1);
+        conn_close(p->conn, st, "no valid certificate");
+        return;
+    }
+    session_open(&p->session, host.id, host.name, address);
+    fleet_host_free(&host);
+}
+
+static void on_open(struct conn *c, void *owner) {
+    struct peer *p = owner;
+    char address[64];
+    handshake_over(p);
+    conn_address(c, address, sizeof address);
+    const char *alpn = conn_alpn(c);
+    if (alpn && strcmp(alpn, TLS_ALPN_AGENT) == 0)
+        open_agent(p, address);
+    else if (alpn && strcmp(alpn, TLS_ALPN_ENROLL) == 0)
+        session_open(&p->session, 0, "", address);
+    else
+        conn_close(c, ST_PROTO, "no protocol agreed");
+    accept_more(p->loop);
+}
+
+static void on_data(struct conn *c, void *owner, struct slice plain) {
+    (void)c;
+    session_feed(&((struct peer *)owner)->session, plain);
+}
+
+static void on_drained(struct conn *c, void *owner) {
+    (void)c;
+    session_go_on(&((struct peer *)owner)->session);
+}
+
+static void on_closed(struct conn *c, void *owner, enum status why, const char *text) {
+    struct peer *p = owner;
+    struct loop *lp = p->loop;
+    char address[64];
+    conn_address(c, address, sizeof address);
+    if (!p->opened) {
+        stats_add(lp->l->o.stats, STATS_handshake_failures, 1);
+        log_info("listener", "%s: no session: %s", address,
+                 text && *text ? log_peer(slice_str(text)) : status_text(why));
+        handshake_over(p);
+    }
+    session_closed(&p->session, why, text);
+    forget_address(lp, p->address);
+    conn_free(&p->conn);
+    atomic_fetch_sub(&lp->l->connections, 1);
+    stats_add(lp->l->o.stats, STATS_open_connections, -1);
+    peer_try_free(p);
+    accept_more(lp);
+}
+
+static const struct conn_events peer_events = {on_open, on_data, on_drained, NULL, on_closed};
+
+static bool has_room(struct listener *l) {
+    return atomic_load(&l->connections) < l->o.max_connections && atomic_load(&l->handshakes) < l->o.max_handshakes;
+}
+
+static void accept_one(struct loop *lp) {
+    struct listener *l = lp->l;
+    struct peer *p = mem_zalloc(sizeof *p);
+    p->loop = lp;
+    list_init(&p->link);
+    list_init(&p->dirty);
+    session_init(&p->session, &peer_io, p, &l->o.limits, l->o.stats);
+    enum status st = conn_accept(&lp->uv, (uv_stream_t *)&lp->socket, l->tls, &peer_events, p, &p->conn);
+    if (st) {
+        static _Thread_local struct log_limit limit;
+        unsigned more;
+        if (st != ST_AGAIN && log_limit_pass(&limit, 10000, &more)) {
+            log_error("listener", "a connection could not be accepted (%u more since): %s", more, status_text(st));
+        }
+        session_deinit(&p->session);
+        mem_free(p);
+        return;
+    }
+    list_append(&lp->peers, &p->link);
+    lp->n_peers++;
+    atomic_fetch_add(&l->connections, 1);
+    atomic_fetch_add(&l->handshakes, 1);
+    stats_add(l->o.stats, STATS_connections, 1);
+    stats_add(l->o.stats, STATS_open_connections, 1);
+    stats_add(l->o.stats, STATS_handshakes, 1);
+    char address[64];
+    conn_address(p->conn, address, sizeof address);
+    p->address = count_address(lp, address);
+    if (p->address->n > l->o.max_per_address) {
+        stats_add(l->o.stats, STATS_connections_refused, 1);
+        conn_close(p->conn, ST_DENIED, "too many connections from this address");
+    }
+}
+
+/* A connection that is not accepted stays with the kernel; libuv asks again only after an accept. */
+static void accept_more(struct loop *lp) {
+    if (!lp->accept_waits || lp->quiet || !has_room(lp->l)) return;
+    lp->accept_waits = false;
+    accept_one(lp);
+}
+
+static void on_connection(uv_stream_t *s, int status) {
+    struct loop *lp = s->data;
+    static _Thread_local struct log_limit limit;
+    unsigned more;
+    if (status < 0 || lp->quiet) return;
+    if (has_room(lp->l)) {
+        accept_one(lp);
+        return;
+    }
+    lp->accept_waits = true;
+    if (log_limit_pass(&limit, 10000, &more)) {
+        log_warn("listener", "%llu connections, %llu handshakes in flight: new ones wait",
+                 (unsigned long long)atomic_load(&lp->l->connections),
+                 (unsigned long long)atomic_load(&lp->l->handshakes));
+    }
+}
+
+/* ---- loops ---- */
+
+static void on_answers_given(void *ctx) {
+    struct loop *lp = ctx;
+    while (!list_is_empty(&lp->dirty)) {
+        struct peer *p = container_of(lp->dirty.next, struct peer, dirty);
+        list_remove(&p->dirty);
+        session_flush(&p->session);
+    }
+    if (!lp->n_unread) return;
+    list_for_each_safe (it, tmp, &lp->peers) {
+        struct peer *p = container_of(it, struct peer, link);
+        if (p->unread) session_go_on(&p->session);
+    }
+}
+
+static void on_tick(uv_timer_t *t) {
+    struct loop *lp = t->data;
+    list_for_each_safe (it, tmp, &lp->peers) session_tick(&container_of(it, struct peer, link)->session);
+    accept_more(lp);
+}
+
+static void close_socket(struct loop *lp) {
+    if (lp->socket_open) uv_close((uv_handle_t *)&lp->socket, NULL);
+    lp->socket_open = false;
+}
+
+static void be_quiet(struct loop *lp) {
+    lp->quiet = true;
+    close_socket(lp);
+    ingest_door_quiet(lp->door);
+    list_for_each_safe (it, tmp, &lp->peers) {
+        struct peer *p = container_of(it, struct peer, link);
+        if (!p->opened || p->session.state == SESSION_NEW)
+            conn_close(p->conn, ST_CLOSED, "the collector is stopping");
+        else if (!session_is_live(&p->session))
+            session_close(&p->session, ST_CLOSED, 5, "the collector is stopping");
+        else if (p->session.reading)
+            conn_pause(p->conn); /* its last batches are still being committed and acked */
+    }
+}
+
+static void cut_host(struct loop *lp, const struct order *o) {
+    list_for_each_safe (it, tmp, &lp->peers) {
+        struct session *s = &container_of(it, struct peer, link)->session;
+        if (s->host != o->host || s->state == SESSION_NEW || s->state >= SESSION_CLOSING) continue;
+        stats_add(lp->l->o.stats, STATS_sessions_cut, 1);
+        session_close(s, o->why, 0, "%s", o->text);
+    }
+}
+
+static void say_goodbye(struct loop *lp) {
+    lp->ending = true;
+    ingest_door_drain(lp->door);
+    list_for_each_safe (it, tmp, &lp->peers) {
+        struct peer *p = container_of(it, struct peer, link);
+        session_close(&p->session, ST_CLOSED, 5, "the collector is stopping");
+    }
+}
+
+static void end_if_idle(struct loop *lp) {
+    if (!lp->ending || lp->n_peers || ingest_door_in_flight(lp->door)) return;
+    lp->ending = false;
+    uv_timer_stop(&lp->tick);
+    uv_close((uv_handle_t *)&lp->tick, NULL);
+    uv_close((uv_handle_t *)&lp->orders, NULL);
+    ingest_door_close(lp->door, NULL, NULL);
+    lp->door = NULL;
+}
+
+static void on_orders(uv_async_t *a) {
+    struct loop *lp = a->data;
+    struct order *o;
+    while ((o = queue_try_take(lp->queue))) {
+        if (o->what == ORDER_CUT) cut_host(lp, o);
+        if (o->what == ORDER_QUIET) be_quiet(lp);
+        if (o->what == ORDER_END) say_goodbye(lp);
+        if (o->done) uv_sem_post(o->done);
+        mem_free(o);
+    }
+}
+
+static void run_loop(void *arg) {
+    struct loop *lp = arg;
+    stats_thread_begin(lp->l->o.stats, lp->name);
+    while (uv_run(&lp->uv, UV_RUN_ONCE)) end_if_idle(lp);
+    stats_thread_end(lp->l->o.stats);
+}
+
+static void wake_loop(void *ctx) {
+    uv_async_send(&((struct loop *)ctx)->orders);
+}
+
+/* ---- start and stop ---- */
+
+static enum status bind_loop(struct loop *lp, const struct sockaddr *addr, const char *text, struct error *err) {
+    int on = 1, rc = uv_tcp_init_ex(&lp->uv, &lp->socket, addr->sa_family);
+    uv_os_fd_t fd = -1;
+    lp->socket.data = lp;
+    if (!rc) lp->socket_open = true;
+    if (!rc) rc = uv_fileno((uv_handle_t *)&lp->socket, &fd);
+    if (!rc && lp->l->n_loops > 1 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on)) rc = UV_EINVAL;
+    if (!rc) rc = uv_tcp_bind(&lp->socket, addr, 0);
+    if (!rc) rc = uv_listen((uv_stream_t *)&lp->socket, BACKLOG, on_connection);
+    if (rc == UV_EADDRINUSE)
+        return error_set(err, ST_BUSY, "%s is in use: is another collector running? Choose another with --listen",
+                         text);
+    if (rc == UV_EACCES)
+        return error_set(err, ST_DENIED, "%s may not be used: ports below 1024 need the right to bind", text);
+    if (rc == UV_EADDRNOTAVAIL) return error_set(err, ST_INVALID, "%s is not an address of this machine", text);
+    if (rc) return error_set(err, ST_IO, "%s: %s", text, uv_strerror(rc));
+    return ST_OK;
+}
+
+static void set_port(struct sockaddr_storage *a, uint16_t port) {
+    if (a->ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)a)->sin6_port = htons(port);
+    else
+        ((struct sockaddr_in *)a)->sin_port = htons(port);
+}
+
+static uint16_t port_of(const struct loop *lp) {
+    struct sockaddr_storage a = {0};
+    int len = sizeof a;
+    if (uv_tcp_getsockname(&lp->socket, (struct sockaddr *)&a, &len)) return 0;
+    return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                         : ((struct sockaddr_in *)&a)->sin_port);
+}
+
+static enum status resolve(const char *text, struct sockaddr_storage *ret, uint16_t *ret_port, struct error *err) {
+    char host[256];
+    enum status st = listener_parse_address(text, host, ret_port, err);
+    if (st) return st;
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *found = NULL;
+    if (!host[0]) hints.ai_family = AF_INET;
+    int rc = getaddrinfo(host[0] ? host : NULL, "0", &hints, &found);
+    if (rc) return error_set(err, ST_NOTFOUND, "%s: %s", text, gai_strerror(rc));
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret, found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
+    set_port(ret, *ret_port);
+    return ST_OK;
+}
+
+static enum status init_loop(struct listener *l, unsigned i, struct sockaddr_storage *addr, struct error *err) {
+    struct loop *lp = &l->loops[i];
+    lp->l = l;
+    snprintf(lp->name, sizeof lp->name, "loop %u", i);
+    list_init(&lp->peers);
+    list_init(&lp->dirty);
+    if (uv_loop_init(&lp->uv)) return error_set(err, ST_IO, "no event loop: too many open files");
+    lp->queue = queue_new(SIZE_MAX, SIZE_MAX, wake_loop, lp); /* orders are few: cuts of live hosts */
+    if (uv_async_init(&lp->uv, &lp->orders, on_orders)) abort();
+    (void)uv_timer_init(&lp->uv, &lp->tick);
+    lp->orders.data = lp->tick.data = lp;
+    (void)uv_timer_start(&lp->tick, on_tick, TICK_MS, TICK_MS);
+    enum status st = ingest_door_open(l->o.ingest, &lp->uv, on_answers_given, lp, &lp->door, err);
+    if (st) return st;
+    st = bind_loop(lp, (struct sockaddr *)addr, l->o.address, err);
+    if (!st && i == 0) {
+        l->port = port_of(lp);
+        set_port(addr, l->port);
+    }
+    return st;
+}
+
+/* Lets a loop run out (its handles are closing) and frees it; no thread runs it. */
+static void drop_loop(struct loop *lp) {
+    if (!lp->queue) return;
+    if (lp->door) {
+        close_socket(lp);
+        lp->ending = true;
+        end_if_idle(lp);
+    }
+    (void)uv_run(&lp->uv, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&lp->uv);
+    for (struct order *o; (o = queue_try_take(lp->queue));) mem_free(o);
+    queue_free(&lp->queue);
+}
+
+static enum status make_tls(struct listener *l, struct error *err) {
+    static const char *const alpn[] = {TLS_ALPN_AGENT, TLS_ALPN_ENROLL, NULL};
+    struct tls_server_options t = {.certificate_pem = fleet_server_certificate(l->o.fleet),
+                                   .key_pem = fleet_server_key(l->o.fleet),
+                                   .client_ca_pem = fleet_ca_certificates(l->o.fleet),
+                                   .alpn = alpn,
+                                   .alpn_required = true,
+                                   .admit = fleet_admit,
+                                   .admit_ctx = l->o.fleet};
+    return tls_server_config(&t, &l->tls, err);
+}
+
+static void free_all(struct listener **pl) {
+    struct listener *l = *pl;
+    for (unsigned i = 0; i < l->n_loops; i++) drop_loop(&l->loops[i]);
+    tls_config_free(&l->tls);
+    mem_free(l);
+    *pl = NULL;
+}
+
+MUST_USE enum status listener_start(const struct listener_options *o, struct listener **ret, struct error *err) {
+    struct listener *l = mem_zalloc(sizeof *l);
+    struct sockaddr_storage addr;
+    uint16_t port;
+    l->o = *o;
+    l->n_loops = o->loops < 1 ? 1 : o->loops > LISTENER_MAX_LOOPS ? LISTENER_MAX_LOOPS : o->loops;
+    enum status st = resolve(o->address, &addr, &port, err);
+    if (!st) st = make_tls(l, err);
+    for (unsigned i = 0; i < l->n_loops && !st; i++) st = init_loop(l, i, &addr, err);
+    if (st) {
+        free_all(&l);
+        return st;
+    }
+    for (unsigned i = 0; i < l->n_loops; i++) {
+        if (uv_thread_create(&l->loops[i].thread, run_loop, &l->loops[i])) abort();
+    }
+    *ret = l;
+    return ST_OK;
+}
+
+uint16_t listener_port(const struct listener *l) {
+    return l->port;
+}
+
+static void give_order(struct loop *lp, const struct order *what) {
+    struct order *o = mem_alloc(sizeof *o);
+    *o = *what;
+    if (queue_put(lp->queue, o, 1)) mem_free(o);
+}
+
+void listener_cut(void *listener, uint32_t host, enum status why, const char *text) {
+    struct listener *l = listener;
+    struct order o = {.what = ORDER_CUT, .host = host, .why = why};
+    snprintf(o.text, sizeof o.text, "%s", text);
+    for (unsigned i = 0; i < l->n_loops; i++) give_order(&l->loops[i], &o);
+}
+
+void listener_quiet(struct listener *l) {
+    uv_sem_t done;
+    if (uv_sem_init(&done, 0)) abort();
+    for (unsigned i = 0; i < l->n_loops; i++)
+        give_order(&l->loops[i], &(struct order){.what = ORDER_QUIET, .done = &done});
+    for (unsigned i = 0; i < l->n_loops; i++) uv_sem_wait(&done);
+    uv_sem_destroy(&done);
+}
+
+void listener_stop(struct listener **pl) {
+    struct listener *l = *pl;
+    if (!l) return;
+    for (unsigned i = 0; i < l->n_loops; i++) give_order(&l->loops[i], &(struct order){.what = ORDER_END});
+    for (unsigned i = 0; i < l->n_loops; i++) (void)uv_thread_join(&l->loops[i].thread);
+    free_all(pl);
+}
