@@ -22,7 +22,6 @@ struct batcher {
     size_t last; /* the log that the last event went to: usually the next one's too */
     uint64_t n_opened;
     struct buf position; /* behind the last event that was added */
-    struct buf scratch;
 };
 
 struct batcher *batcher_new(const struct batcher_options *o)
@@ -50,7 +49,6 @@ void batcher_free(struct batcher **b)
     for (size_t i = 0; i < (*b)->o.n_own_names; i++) mem_free((*b)->own_names[i]);
     mem_free((*b)->own_names);
     buf_free(&(*b)->position);
-    buf_free(&(*b)->scratch);
     mem_free(*b);
     *b = NULL;
 }
@@ -96,9 +94,7 @@ static void hand_out(struct batcher *b, struct open_log *l)
         const struct open_log *other = &b->logs[i];
         if (other->in_use && (!oldest || other->opened < oldest->opened)) oldest = other;
     }
-    /* A copy: `out` may lead to batcher_skip_to. */
-    set(&b->scratch, oldest ? buf_slice(&oldest->before) : buf_slice(&b->position));
-    out.position = buf_slice(&b->scratch);
+    out.position = oldest ? buf_slice(&oldest->before) : buf_slice(&b->position);
     /* Only our own bug makes finishing fail: everything that went in was within the limits. */
     if (batch_finish(l->builder, &out.bytes, &out.header_len) != ST_OK) {
         buf_free(&out.bytes);
@@ -163,7 +159,7 @@ enum status batcher_add(struct batcher *b, const struct event *ev, struct slice 
         return st;
     }
     l->last_record_id = id;
-    set(&b->position, slice_head(position, BATCHER_MAX_POSITION));
+    if (position.len) set(&b->position, slice_head(position, BATCHER_MAX_POSITION));
     if (batch_count(l->builder) >= b->o.max_events || batch_raw_len(l->builder) >= b->o.max_raw) hand_out(b, l);
     return ST_OK;
 }
@@ -188,11 +184,6 @@ void batcher_set_limits(struct batcher *b, uint32_t max_events, size_t max_raw)
 {
     b->o.max_events = max_events;
     b->o.max_raw = max_raw;
-}
-
-void batcher_skip_to(struct batcher *b, struct slice position)
-{
-    set(&b->position, slice_head(position, BATCHER_MAX_POSITION));
 }
 
 uint64_t batcher_deadline_ms(const struct batcher *b)

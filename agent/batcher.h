@@ -49,8 +49,6 @@ void batcher_tick(struct batcher *b, uint64_t now_ms); /* hands out what has bec
 void batcher_flush(struct batcher *b);                 /* hands out everything */
 /* With a backlog larger batches are made (age still holds). */
 void batcher_set_limits(struct batcher *b, uint32_t max_events, size_t max_raw);
-/* The source went past records that gave no event: the position moves without them. */
-void batcher_skip_to(struct batcher *b, struct slice position);
 uint64_t batcher_deadline_ms(const struct batcher *b); /* when batcher_tick has work; UINT64_MAX: nothing is open */
 uint64_t batcher_open_events(const struct batcher *b); /* added and not yet handed out */
 

@@ -1,0 +1,43 @@
+/* The agent's state directory: its key, who it is, and which collectors it knows.
+ *
+ *     STATE/key.pem     the private key, 0600: made on this host, never leaves it
+ *     STATE/identity    certificate, CA and host name in one file, so that they change together or not at all
+ *     STATE/lock        held by a running agent
+ *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      reader.h, run.h
+ *
+ * Bodies: keystore_posix.c (a Windows body keeps the key under DPAPI). Blocking. */
+#ifndef HAECHI_KEYSTORE_H
+#define HAECHI_KEYSTORE_H
+
+#include "buf.h"
+#include "file.h"
+
+#define KEYSTORE_MAX_COLLECTORS 16u
+#define KEYSTORE_NAME_MAX 128
+
+struct identity { /* zero, or owned: identity_free */
+    uint32_t host_id;
+    char host_name[KEYSTORE_NAME_MAX];
+    uint8_t pin[32]; /* of the CA that it was enrolled with */
+    char *collectors[KEYSTORE_MAX_COLLECTORS];
+    size_t n_collectors;
+    struct buf certificate, ca;     /* PEM */
+    struct buf key;                 /* PEM; wiped when freed */
+    uint64_t not_before, not_after; /* of the certificate, FILETIME */
+};
+void identity_free(struct identity *id);
+void identity_add_collector(struct identity *id, struct slice address); /* copies; ignored when full */
+
+/* Takes the state directory for this process (made, 0700): ST_BUSY when another agent runs with it. */
+MUST_USE enum status keystore_lock(const char *dir, struct file **ret, struct error *err);
+/* The key that is there, or a new one that is on disk when this returns. */
+MUST_USE enum status keystore_key(const char *dir, struct buf *ret_pem, struct error *err);
+/* ST_NOTFOUND: this host is not enrolled (the sentence says what to do). ST_FORMAT: a damaged file. */
+MUST_USE enum status keystore_load(const char *dir, struct identity *ret, struct error *err);
+MUST_USE enum status keystore_save(const char *dir, const struct identity *id, struct error *err);
+
+/* ---- pure ---- */
+void identity_write(const struct identity *id, struct buf *out); /* without the key */
+MUST_USE enum status identity_parse(struct slice text, struct identity *ret, struct error *err);
+
+#endif
