@@ -3,6 +3,7 @@
  *
  * A peer lives until three things are over: its connection, the batches that it brought, the job that it started. */
 #include "listener.h"
+#include "address.h"
 #include "clock.h"
 #include "conn.h"
 #include "list.h"
@@ -11,7 +12,6 @@
 #include "queue.h"
 
 #include <assert.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +19,6 @@
 
 #define BACKLOG 1024
 #define TICK_MS 1000
-#define ADDRESS_BUCKETS 1024u
-
-struct address_count { /* open connections of one address; in a loop's hash table */
-    struct address_count *next;
-    unsigned n;
-    char text[56];
-};
 
 struct loop {
     struct listener *l;
@@ -39,7 +32,7 @@ struct loop {
     struct ingest_door *door;
     struct list peers;
     size_t n_peers;
-    struct address_count *addresses[ADDRESS_BUCKETS];
+    struct address_table addresses;
     struct list dirty; /* peers that have acks to send */
     size_t n_unread;   /* peers that are not read */
     bool accept_waits; /* the kernel has connections that limits keep out for now */
@@ -51,7 +44,7 @@ struct peer {
     struct list link, dirty;
     struct loop *loop;
     struct conn *conn;
-    struct address_count *address;
+    struct address_entry *address;
     struct session session;
     bool opened; /* handshake done */
     bool unread;
@@ -73,57 +66,6 @@ struct listener {
     unsigned n_loops;
     _Atomic uint64_t connections, handshakes;
 };
-
-/* ---- addresses ---- */
-
-MUST_USE enum status listener_parse_address(const char *text, char ret_host[256], uint16_t *ret_port,
-                                            struct error *err) {
-    const char *colon = strrchr(text, ':');
-    size_t len = colon ? (size_t)(colon - text) : 0;
-    const char *host = text;
-    char *end;
-    unsigned long port = colon && colon[1] >= '0' && colon[1] <= '9' ? strtoul(colon + 1, &end, 10) : 70000;
-    if (port > 65535 || *end || len > 250) {
-        return error_set(err, ST_INVALID, "\"%s\" is not an address: write ADDRESS:PORT, as in 0.0.0.0:7443", text);
-    }
-    if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
-        host++;
-        len -= 2;
-    } else if (memchr(host, ':', len)) {
-        return error_set(err, ST_INVALID, "\"%s\" is not an address: write an IPv6 address as [ADDRESS]:PORT", text);
-    }
-    if (len == 1 && *host == '*') len = 0;
-    memcpy(ret_host, host, len);
-    ret_host[len] = 0;
-    *ret_port = (uint16_t)port;
-    return ST_OK;
-}
-
-/* An address without its port, so that all connections of one machine count together. */
-static struct address_count *count_address(struct loop *lp, const char *text) {
-    char key[56];
-    snprintf(key, sizeof key, "%.*s", (int)(strrchr(text, ':') ? strrchr(text, ':') - text : (int)strlen(text)), text);
-    uint32_t h = 2166136261u;
-    for (const char *p = key; *p; p++) h = (h ^ (uint8_t)*p) * 16777619u;
-    struct address_count **at = &lp->addresses[h % ADDRESS_BUCKETS];
-    while (*at && strcmp((*at)->text, key)) at = &(*at)->next;
-    if (!*at) {
-        *at = mem_zalloc(sizeof **at);
-        memcpy((*at)->text, key, sizeof key);
-    }
-    (*at)->n++;
-    return *at;
-}
-
-static void forget_address(struct loop *lp, struct address_count *a) {
-    if (!a || --a->n) return;
-    uint32_t h = 2166136261u;
-    for (const char *p = a->text; *p; p++) h = (h ^ (uint8_t)*p) * 16777619u;
-    struct address_count **at = &lp->addresses[h % ADDRESS_BUCKETS];
-    while (*at != a) at = &(*at)->next;
-    *at = a->next;
-    mem_free(a);
-}
 
 /* ---- peers ---- */
 
@@ -315,7 +257,7 @@ static void on_closed(struct conn *c, void *owner, enum status why, const char *
         handshake_over(p);
     }
     session_closed(&p->session, why, text);
-    forget_address(lp, p->address);
+    address_forget(&lp->addresses, p->address);
     conn_free(&p->conn);
     atomic_fetch_sub(&lp->l->connections, 1);
     stats_add(lp->l->o.stats, STATS_open_connections, -1);
@@ -356,7 +298,7 @@ static void accept_one(struct loop *lp) {
     stats_add(l->o.stats, STATS_handshakes, 1);
     char address[64];
     conn_address(p->conn, address, sizeof address);
-    p->address = count_address(lp, address);
+    p->address = address_count(&lp->addresses, address);
     if (p->address->n > l->o.max_per_address) {
         stats_add(l->o.stats, STATS_connections_refused, 1);
         conn_close(p->conn, ST_DENIED, "too many connections from this address");
@@ -501,34 +443,12 @@ static enum status bind_loop(struct loop *lp, const struct sockaddr *addr, const
     return ST_OK;
 }
 
-static void set_port(struct sockaddr_storage *a, uint16_t port) {
-    if (a->ss_family == AF_INET6)
-        ((struct sockaddr_in6 *)a)->sin6_port = htons(port);
-    else
-        ((struct sockaddr_in *)a)->sin_port = htons(port);
-}
-
 static uint16_t port_of(const struct loop *lp) {
     struct sockaddr_storage a = {0};
     int len = sizeof a;
     if (uv_tcp_getsockname(&lp->socket, (struct sockaddr *)&a, &len)) return 0;
     return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
                                          : ((struct sockaddr_in *)&a)->sin_port);
-}
-
-static enum status resolve(const char *text, struct sockaddr_storage *ret, uint16_t *ret_port, struct error *err) {
-    char host[256];
-    enum status st = listener_parse_address(text, host, ret_port, err);
-    if (st) return st;
-    struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *found = NULL;
-    if (!host[0]) hints.ai_family = AF_INET;
-    int rc = getaddrinfo(host[0] ? host : NULL, "0", &hints, &found);
-    if (rc) return error_set(err, ST_NOTFOUND, "%s: %s", text, gai_strerror(rc));
-    memset(ret, 0, sizeof *ret);
-    memcpy(ret, found->ai_addr, found->ai_addrlen);
-    freeaddrinfo(found);
-    set_port(ret, *ret_port);
-    return ST_OK;
 }
 
 static enum status init_loop(struct listener *l, unsigned i, struct sockaddr_storage *addr, struct error *err) {
@@ -548,7 +468,7 @@ static enum status init_loop(struct listener *l, unsigned i, struct sockaddr_sto
     st = bind_loop(lp, (struct sockaddr *)addr, l->o.address, err);
     if (!st && i == 0) {
         l->port = port_of(lp);
-        set_port(addr, l->port);
+        address_set_port(addr, l->port);
     }
     return st;
 }
@@ -590,10 +510,9 @@ static void free_all(struct listener **pl) {
 MUST_USE enum status listener_start(const struct listener_options *o, struct listener **ret, struct error *err) {
     struct listener *l = mem_zalloc(sizeof *l);
     struct sockaddr_storage addr;
-    uint16_t port;
     l->o = *o;
     l->n_loops = o->loops < 1 ? 1 : o->loops > LISTENER_MAX_LOOPS ? LISTENER_MAX_LOOPS : o->loops;
-    enum status st = resolve(o->address, &addr, &port, err);
+    enum status st = address_resolve(o->address, &addr, err);
     if (!st) st = make_tls(l, err);
     for (unsigned i = 0; i < l->n_loops && !st; i++) st = init_loop(l, i, &addr, err);
     if (st) {

@@ -18,7 +18,8 @@ struct listener;
 struct listener_options {
     const char *address; /* "ADDR:PORT", "[ADDR]:PORT", "*:PORT"; port 0: any */
     unsigned loops;      /* threads */
-    uint64_t max_connections, max_handshakes, max_per_address;
+    uint64_t max_connections, max_handshakes;
+    uint64_t max_per_address; /* of each loop */
     struct session_limits limits;
     struct db *db;
     struct fleet *fleet;
@@ -36,9 +37,5 @@ void listener_stop(struct listener **l);
 
 /* fleet_on_cut's function, with ctx = listener: any thread. */
 void listener_cut(void *listener, uint32_t host, enum status why, const char *text);
-
-/* "ADDR:PORT" into its parts; host "" for "*". Pure. ST_INVALID with a sentence. */
-MUST_USE enum status listener_parse_address(const char *text, char ret_host[256], uint16_t *ret_port,
-                                            struct error *err);
 
 #endif
