@@ -57,7 +57,7 @@ X86  := $(filter x86_64,$(shell uname -m))
 HARD := -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 $(if $(X86),-fcf-protection)
 LINK_HARD := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 
-# what gcc guesses wrong in instrumented code
+# what gcc guesses wrong in instrumented or barely optimised code
 WARN_SAN := -Wno-format-truncation -Wno-maybe-uninitialized
 HOOKS := -DHAECHI_TEST_HOOKS
 ifeq ($(BUILD),release)
@@ -321,7 +321,7 @@ bench-programs: $(BENCHES:%=$(OBJ)/%)
 CROSS_SRC := $(filter-out %_posix.c,$(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(wildcard agent/main.c)) \
              $(wildcard proto/base/*_win.c proto/*_win.c agent/*_win.c agent/source_evtlog.c) $(GEN_SRC)
 CROSS     := $(BUILDROOT)/cross
-CROSS_FLAGS = $(STD) $(WARN) -Werror -O1 -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
+CROSS_FLAGS = $(STD) $(WARN) $(WARN_SAN) -Werror -O1 -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
               -isystem $(CROSS)/include
 .PHONY: cross
 cross: $(patsubst %.c,$(CROSS)/%.o,$(CROSS_SRC:$(OBJ)/%=%))
