@@ -49,7 +49,7 @@ static enum status prepare(const char *dir, struct error *err) {
 static enum status copy_env(struct backup *b, struct env *e, const char *kind, const char *day, bool room) {
     char *parent = file_join(b->to, kind), *path = day ? file_join(parent, day) : mem_strdup(parent);
     enum status st = file_make_dir(path, 0700, b->err);
-    if (!st && room) st = env_grow(e, MAP_ROOM, b->err);
+    if (!st && room) st = env_reserve(e, MAP_ROOM, b->err);
     if (!st) st = env_copy(e, path, b->err);
     if (!st) st = file_sync_dir(parent, b->err);
     if (!st) advance(b, env_file_bytes(e));
@@ -96,6 +96,11 @@ static bool is_ours(const char *name) { /* what is copied by other means, or not
     return false;
 }
 
+static bool is_same(const struct stat *sb, const char *path) { /* a backup inside the data directory */
+    struct stat other;
+    return !stat(path, &other) && other.st_dev == sb->st_dev && other.st_ino == sb->st_ino;
+}
+
 static enum status copy_entry(void *ctx, const char *name) {
     const struct tree *t = ctx;
     if (t->top && is_ours(name)) return ST_OK;
@@ -103,7 +108,7 @@ static enum status copy_entry(void *ctx, const char *name) {
     struct stat sb;
     enum status st = ST_OK;
     if (!lstat(from, &sb)) { /* sockets and links stay behind */
-        if (S_ISDIR(sb.st_mode)) st = copy_tree(t->b, from, to, false);
+        if (S_ISDIR(sb.st_mode) && !is_same(&sb, t->b->to)) st = copy_tree(t->b, from, to, false);
         if (S_ISREG(sb.st_mode)) st = copy_file(t->b, from, to, sb.st_mode);
     }
     mem_free(from);

@@ -178,11 +178,13 @@ enum status env_grow(struct env *e, uint64_t extra, struct error *err) {
                      (unsigned long long)want, mdb_strerror(rc));
 }
 
+enum status env_reserve(struct env *e, uint64_t bytes, struct error *err) {
+    return free_in_map(e) < bytes ? env_grow(e, bytes, err) : ST_OK;
+}
+
 enum status env_write(struct env *e, uint64_t bytes, MDB_txn **ret, struct error *err) {
-    if (free_in_map(e) < bytes + bytes / 8 + ENV_SLACK) {
-        enum status st = env_grow(e, bytes + bytes / 8 + ENV_SLACK, err);
-        if (st) return st;
-    }
+    enum status st = env_reserve(e, bytes + bytes / 8 + ENV_SLACK, err);
+    if (st) return st;
     pthread_rwlock_rdlock(&e->resize);
     int rc = mdb_txn_begin(e->mdb, NULL, 0, ret);
     if (!rc) return ST_OK;

@@ -42,6 +42,8 @@ MUST_USE enum status env_write(struct env *e, uint64_t bytes, MDB_txn **ret, str
 MUST_USE enum status env_commit(struct env *e, MDB_txn **txn, struct error *err);
 void env_end(struct env *e, MDB_txn **txn); /* ends a reader, aborts a writer; fine on NULL */
 
+/* With no transaction open: grows the map unless `bytes` are free in it. */
+MUST_USE enum status env_reserve(struct env *e, uint64_t bytes, struct error *err);
 /* After ST_AGAIN (the map was full), with no transaction open: doubles the map. */
 MUST_USE enum status env_grow(struct env *e, uint64_t extra, struct error *err);
 /* A compacted, consistent, synced copy into an existing empty directory. */

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "db.h"
 #include "file.h"
+#include "index.h"
 #include "keys.h"
 #include "ledger.h"
 #include "mem.h"
@@ -176,6 +177,243 @@ static inline void store_put(struct writer *w, struct store_batch *b, uint32_t *
     assert_int_equal(store_wait(b), 1);
     if (ret_stored) *ret_stored = b->item.n_stored;
     store_batch_free(b);
+}
+
+/* ---- a digest: what the collector's does, for blocks made as above ---- */
+
+static inline enum status store_describe(void *ctx, struct slice header, struct db_block *fill, struct slice *ret_guids) {
+    uint8_t *guids = ctx;
+    unsigned host;
+    char channel[64];
+    unsigned long long first, n, step;
+    char text[160] = {0};
+    memcpy(text, header.p, header.len < sizeof text ? header.len : sizeof text - 1);
+    if (sscanf(text, "%u %63s %llu %llu %llu", &host, channel, &first, &n, &step) != 5) return ST_CORRUPT;
+    for (unsigned i = 0; i < 4; i++) store_guid(host, (first + i) % 97, guids + i * GUID_LEN);
+    fill->min_time = DAY0 + first * FILETIME_SECOND;
+    *ret_guids = slice_of(guids, 4 * GUID_LEN);
+    return ST_OK;
+}
+
+/* Indexes at most max_blocks blocks; ST_END when there was nothing to do. */
+static inline enum status store_index_some(struct db *db, size_t max_blocks, struct error *err) {
+    uint64_t seq, next;
+    char day[DB_DAY_LEN], of_day[DB_DAY_LEN];
+    struct db_block *b;
+    size_t n;
+    enum status st = index_next(db, &seq, day, err);
+    if (!st) st = db_blocks_from(db, seq, max_blocks, &b, &n, &next, err);
+    if (st) return st;
+    struct db_partition *parts;
+    size_t n_parts = db_partitions(db, &parts);
+    uint64_t end = next - 1;
+    for (size_t i = 0; i < n_parts; i++) {
+        if (strcmp(parts[i].day, day) == 0 && parts[i].last_seq < end) end = parts[i].last_seq;
+    }
+    mem_free(parts);
+    memcpy(of_day, day, sizeof of_day);
+    struct index_run *run = index_run_new(db, of_day);
+    struct buf bytes = {0};
+    for (size_t i = 0; i < n && b[i].seq <= end; i++) {
+        struct db_keep *keep = NULL;
+        size_t n_keep;
+        uint8_t scratch[4 * GUID_LEN];
+        struct db_block ignored;
+        struct slice guids;
+        buf_clear(&bytes);
+        st = db_read_block(db, &b[i], &bytes, &keep, &n_keep, err);
+        mem_free(keep);
+        if (st) continue; /* expired */
+        must(store_describe(scratch, slice_head(buf_slice(&bytes), b[i].header_len), &ignored, &guids));
+        index_run_block(run, &b[i], guids);
+        struct proc p = {.pid = 4, .first_seen = b[i].min_time, .last_seen = b[i].max_time};
+        memcpy(p.guid.b, guids.p, GUID_LEN);
+        p.counts[1] = b[i].n_kept;
+        index_run_proc(run, b[i].host, &p);
+    }
+    st = index_run_flush(run, end, err);
+    index_run_free(&run);
+    buf_free(&bytes);
+    mem_free(b);
+    return st;
+}
+
+static inline void store_index_all(struct db *db, size_t max_blocks) {
+    enum status st;
+    while (!(st = store_index_some(db, max_blocks, &store_err))) {
+    }
+    assert_int_equal(st, ST_END);
+}
+
+/* ---- checks against a scan of all packs ---- */
+
+struct store_scan {
+    struct db_block *b;
+    size_t n;
+};
+
+static inline struct store_scan store_scan_all(struct db *db) {
+    struct store_scan s = {0};
+    size_t cap = 0;
+    uint64_t seq = 0;
+    for (;;) {
+        struct db_block *b;
+        size_t n;
+        must(db_blocks_from(db, seq, 50, &b, &n, &seq, &store_err));
+        for (size_t i = 0; i < n; i++) {
+            mem_grow((void **)&s.b, s.n, &cap, sizeof *s.b);
+            s.b[s.n++] = b[i];
+        }
+        mem_free(b);
+        if (seq > db_last_seq(db)) return s;
+    }
+}
+
+static inline void store_same_block(const struct db_block *a, const struct db_block *b) {
+    assert_true(a->seq == b->seq && a->index == b->index && a->stream == b->stream && a->host == b->host);
+    assert_true(a->offset == b->offset && a->len == b->len && a->header_len == b->header_len);
+    assert_true(a->n_events == b->n_events && a->n_kept == b->n_kept && a->partial == b->partial);
+    assert_true(a->first_id == b->first_id && a->last_id == b->last_id && a->arrival == b->arrival);
+    assert_true(a->min_time == b->min_time && a->max_time == b->max_time);
+}
+
+/* Every block of `found` is one of the scan that `want` picks, and none is left out or twice. */
+static inline void store_same_set(const struct store_scan *s, bool (*want)(const struct db_block *b, const void *ctx),
+                                  const void *ctx, const struct db_block *found, size_t n_found) {
+    size_t wanted = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        if (!want(&s->b[i], ctx)) continue;
+        wanted++;
+        size_t hits = 0;
+        for (size_t j = 0; j < n_found; j++) {
+            if (found[j].seq != s->b[i].seq || found[j].index != s->b[i].index) continue;
+            store_same_block(&s->b[i], &found[j]);
+            hits++;
+        }
+        assert_int_equal(hits, 1);
+    }
+    assert_int_equal(n_found, wanted);
+    for (size_t j = 1; j < n_found; j++) {
+        const struct db_block *a = &found[j - 1], *b = &found[j];
+        assert_true(a->min_time < b->min_time || (a->min_time == b->min_time && (a->seq < b->seq || (a->seq == b->seq && a->index < b->index))));
+    }
+}
+
+struct store_pick {
+    struct db *db;
+    uint32_t host, stream;
+    uint64_t from, to;
+    unsigned guid;
+};
+
+static inline bool store_pick_host(const struct db_block *b, const void *ctx) {
+    const struct store_pick *p = ctx;
+    return b->host == p->host && b->min_time <= p->to && b->max_time >= p->from;
+}
+
+static inline bool store_pick_stream(const struct db_block *b, const void *ctx) {
+    const struct store_pick *p = ctx;
+    return b->host == p->host && b->stream == p->stream && b->first_id <= p->to && b->last_id >= p->from;
+}
+
+static inline bool store_pick_guid(const struct db_block *b, const void *ctx) {
+    const struct store_pick *p = ctx;
+    if (b->host != p->host) return false;
+    struct buf bytes = {0};
+    struct db_keep *keep;
+    size_t n_keep;
+    must(db_read_block(p->db, b, &bytes, &keep, &n_keep, &store_err));
+    uint8_t guids[4 * GUID_LEN], wanted[GUID_LEN];
+    struct db_block ignored;
+    struct slice g;
+    must(store_describe(guids, slice_head(buf_slice(&bytes), b->header_len), &ignored, &g));
+    store_guid(p->host, p->guid, wanted);
+    bool hit = false;
+    for (unsigned i = 0; i < 4; i++) hit |= memcmp(guids + i * GUID_LEN, wanted, GUID_LEN) == 0;
+    buf_free(&bytes);
+    mem_free(keep);
+    return hit;
+}
+
+/* All look-ups of a host against brute force. */
+static inline void store_check_lookups(struct db *db, uint32_t host) {
+    struct store_scan s = store_scan_all(db);
+    struct db_block *b;
+    size_t n;
+    static const uint64_t windows[][2] = {{0, UINT64_MAX}, {DAY0, DAY0 + 500 * FILETIME_SECOND}, {DAY0 + 300 * FILETIME_SECOND, DAY0 + 300 * FILETIME_SECOND}};
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        struct store_pick p = {.host = host, .from = windows[i][0], .to = windows[i][1]};
+        must(db_host_blocks(db, host, p.from, p.to, &b, &n, &store_err));
+        store_same_set(&s, store_pick_host, &p, b, n);
+        mem_free(b);
+    }
+    for (unsigned g = 0; g < 97; g += 16) {
+        struct store_pick p = {.db = db, .host = host, .guid = g};
+        struct guid guid;
+        store_guid(host, g, guid.b);
+        must(db_guid_blocks(db, host, &guid, &b, &n, &store_err));
+        store_same_set(&s, store_pick_guid, &p, b, n);
+        mem_free(b);
+    }
+    struct db_stream *streams;
+    size_t n_streams;
+    must(db_streams(db, host, &streams, &n_streams, &store_err));
+    for (size_t i = 0; i < n_streams; i++) {
+        static const uint64_t ids[][2] = {{0, UINT64_MAX}, {100, 200}, {333, 333}};
+        for (size_t j = 0; j < sizeof ids / sizeof *ids; j++) {
+            struct store_pick p = {.host = host, .stream = streams[i].id, .from = ids[j][0], .to = ids[j][1]};
+            must(db_stream_blocks(db, host, p.stream, p.from, p.to, &b, &n, &store_err));
+            store_same_set(&s, store_pick_stream, &p, b, n);
+            mem_free(b);
+        }
+    }
+    db_streams_free(streams, n_streams);
+    mem_free(s.b);
+}
+
+/* The ledger of each stream of the host is the union of what its blocks keep, and no id is kept twice. */
+static inline void store_check_ledger(struct db *db, uint32_t host) {
+    struct store_scan s = store_scan_all(db);
+    struct db_stream *streams;
+    size_t n_streams;
+    must(db_streams(db, host, &streams, &n_streams, &store_err));
+    for (size_t k = 0; k < n_streams; k++) {
+        struct ledger seen;
+        ledger_init(&seen);
+        uint64_t kept = 0;
+        for (size_t i = 0; i < s.n; i++) {
+            if (s.b[i].host != host || s.b[i].stream != streams[k].id) continue;
+            struct buf bytes = {0};
+            struct db_keep *keep;
+            size_t n_keep;
+            unsigned h;
+            char channel[64];
+            unsigned long long first, n, step;
+            must(db_read_block(db, &s.b[i], &bytes, &keep, &n_keep, &store_err));
+            assert_int_equal(sscanf(buf_cstr(&bytes), "%u %63s %llu %llu %llu", &h, channel, &first, &n, &step), 5);
+            assert_int_equal(h, host);
+            assert_string_equal(channel, streams[k].channel);
+            struct db_keep all = {0, (uint32_t)n};
+            const struct db_keep *runs = n_keep ? keep : &all;
+            for (size_t r = 0; r < (n_keep ? n_keep : 1); r++) {
+                for (uint64_t at = runs[r].first; at < (uint64_t)runs[r].first + runs[r].n; at++) {
+                    uint64_t id = first + at * step;
+                    assert_false(ledger_has(&seen, id));
+                    ledger_add(&seen, (struct ledger_span){id, id, DAY0 + id * FILETIME_SECOND, DAY0 + id * FILETIME_SECOND});
+                    kept++;
+                }
+            }
+            mem_free(keep);
+            buf_free(&bytes);
+        }
+        assert_int_equal(kept, ledger_count(streams[k].ledger));
+        assert_int_equal(kept, streams[k].n_events);
+        assert_int_equal(seen.n, streams[k].ledger->n);
+        if (seen.n) assert_memory_equal(seen.spans, streams[k].ledger->spans, seen.n * sizeof *seen.spans);
+        ledger_deinit(&seen);
+    }
+    db_streams_free(streams, n_streams);
+    mem_free(s.b);
 }
 
 #endif
