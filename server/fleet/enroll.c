@@ -332,10 +332,7 @@ MUST_USE enum status fleet_enroll(struct fleet *f, const struct fleet_enroll_req
     row_hex(in->token_id, r.token_id, sizeof r.token_id);
     row_hex(in->machine_id, r.machine_id, sizeof r.machine_id);
     enum status st = ca_check_csr(in->csr_der, &r.csr, &why);
-    if (st) {
-        error_prefix(&why, st, "the certificate request is refused");
-        return refuse(&r, why.msg);
-    }
+    if (st) return refuse(&r, why.msg);
     row_hex(slice_of(r.csr.spki, sizeof r.csr.spki), r.spki, sizeof r.spki);
     uv_mutex_lock(&f->change);
     r.token = tokens_get(f, r.token_id);
