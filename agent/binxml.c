@@ -11,23 +11,23 @@
 #include "binvalue.h"
 
 enum token { /* 0x40, "more follows", is masked off where it does not change the layout */
-    TOKEN_EOF = 0x00,
-    TOKEN_ELEMENT = 0x01,
-    TOKEN_CLOSE_START = 0x02,
-    TOKEN_CLOSE_EMPTY = 0x03,
-    TOKEN_END_ELEMENT = 0x04,
-    TOKEN_VALUE = 0x05,
-    TOKEN_ATTRIBUTE = 0x06,
-    TOKEN_CDATA = 0x07,
-    TOKEN_CHAR_REF = 0x08,
-    TOKEN_ENTITY_REF = 0x09,
-    TOKEN_PI_TARGET = 0x0a,
-    TOKEN_PI_DATA = 0x0b,
-    TOKEN_TEMPLATE = 0x0c,
-    TOKEN_SUBSTITUTION = 0x0d,
-    TOKEN_OPTIONAL = 0x0e,
-    TOKEN_FRAGMENT = 0x0f,
-    TOKEN_MORE = 0x40
+             TOKEN_EOF = 0x00,
+             TOKEN_ELEMENT = 0x01,
+             TOKEN_CLOSE_START = 0x02,
+             TOKEN_CLOSE_EMPTY = 0x03,
+             TOKEN_END_ELEMENT = 0x04,
+             TOKEN_VALUE = 0x05,
+             TOKEN_ATTRIBUTE = 0x06,
+             TOKEN_CDATA = 0x07,
+             TOKEN_CHAR_REF = 0x08,
+             TOKEN_ENTITY_REF = 0x09,
+             TOKEN_PI_TARGET = 0x0a,
+             TOKEN_PI_DATA = 0x0b,
+             TOKEN_TEMPLATE = 0x0c,
+             TOKEN_SUBSTITUTION = 0x0d,
+             TOKEN_OPTIONAL = 0x0e,
+             TOKEN_FRAGMENT = 0x0f,
+             TOKEN_MORE = 0x40
 };
 
 #define NO_DEPENDENCY 0xffff
@@ -63,18 +63,21 @@ struct repeat {
 
 enum absence { PRESENT, ABSENT };
 
-static bool fail(struct walk *w, uint32_t offset, const char *why) {
+static bool fail(struct walk *w, uint32_t offset, const char *why)
+{
     if (w->out.st == ST_OK) w->out.st = ST_FORMAT;
     if (!w->fault.why) w->fault = (struct binxml_fault){offset, why};
     return false;
 }
 
 /* After a failed write: say why, if it is not memory. */
-static bool fail_out(struct walk *w, uint32_t offset, const char *why) {
+static bool fail_out(struct walk *w, uint32_t offset, const char *why)
+{
     return fail(w, offset, w->out.st == ST_TOOBIG ? "the event is larger than the limit" : why);
 }
 
-static bool spend(struct walk *w, uint32_t offset) {
+static bool spend(struct walk *w, uint32_t offset)
+{
     if (*w->work == 0) {
         w->out.st = ST_TOOBIG;
         return fail(w, offset, "more tokens than any event has");
@@ -85,25 +88,30 @@ static bool spend(struct walk *w, uint32_t offset) {
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 
-static bool has(const struct cursor *c, uint32_t n) {
+static bool has(const struct cursor *c, uint32_t n)
+{
     return c->end - c->pos >= n;
 }
 
-static uint8_t peek(const struct walk *w, const struct cursor *c) {
+static uint8_t peek(const struct walk *w, const struct cursor *c)
+{
     return c->pos < c->end ? w->chunk.p[c->pos] : TOKEN_EOF;
 }
 
-static uint32_t u16_at(const struct walk *w, uint32_t at) {
+static uint32_t u16_at(const struct walk *w, uint32_t at)
+{
     const uint8_t *p = w->chunk.p + at;
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
-static uint32_t u32_at(const struct walk *w, uint32_t at) {
+static uint32_t u32_at(const struct walk *w, uint32_t at)
+{
     return u16_at(w, at) | u16_at(w, at + 2) << 16;
 }
 
 /* u16 n, n UTF-16 units. */
-static bool read_text(struct walk *w, struct cursor *c, const uint8_t **ret, uint32_t *ret_n) {
+static bool read_text(struct walk *w, struct cursor *c, const uint8_t **ret, uint32_t *ret_n)
+{
     if (!has(c, 2)) return fail(w, c->pos, "text is cut off");
     uint32_t n = u16_at(w, c->pos);
     if (!has(c, 2 + 2 * n)) return fail(w, c->pos, "text runs past its end");
@@ -119,7 +127,8 @@ struct name {
     uint32_t n;
 };
 
-static bool name_at(const struct walk *w, uint32_t at, struct name *ret) {
+static bool name_at(const struct walk *w, uint32_t at, struct name *ret)
+{
     if (at > w->chunk.len || w->chunk.len - at < 8) return false;
     uint32_t n = u16_at(w, at + 6);
     if (w->chunk.len - at - 8 < 2 * (size_t)n) return false;
@@ -128,7 +137,8 @@ static bool name_at(const struct walk *w, uint32_t at, struct name *ret) {
 }
 
 /* The u32 offset of a name; the name itself follows right here when it is the first use in the chunk. */
-static bool read_name(struct walk *w, struct cursor *c, struct name *ret) {
+static bool read_name(struct walk *w, struct cursor *c, struct name *ret)
+{
     if (!has(c, 4)) return fail(w, c->pos, "a name is cut off");
     uint32_t at = u32_at(w, c->pos);
     if (!name_at(w, at, ret)) return fail(w, c->pos, "a name lies outside the chunk");
@@ -140,11 +150,13 @@ static bool read_name(struct walk *w, struct cursor *c, struct name *ret) {
     return true;
 }
 
-static bool put_name(struct walk *w, uint32_t offset, struct name n) {
+static bool put_name(struct walk *w, uint32_t offset, struct name n)
+{
     return xmlout_name(&w->out, n.p, n.n) || fail_out(w, offset, "a name that cannot be one");
 }
 
-static bool put(struct walk *w, uint32_t offset, const char *s, size_t len) {
+static bool put(struct walk *w, uint32_t offset, const char *s, size_t len)
+{
     return xmlout_bytes(&w->out, s, len) || fail_out(w, offset, "cannot be written");
 }
 
@@ -154,13 +166,15 @@ static bool put(struct walk *w, uint32_t offset, const char *s, size_t len) {
 
 static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence);
 
-static struct slice value_of(const struct walk *w, const struct values *v, uint32_t i, uint8_t *ret_type) {
+static struct slice value_of(const struct walk *w, const struct values *v, uint32_t i, uint8_t *ret_type)
+{
     *ret_type = w->chunk.p[v->desc + 4 * i + 2];
     return slice_of(w->chunk.p + v->at[i], u16_at(w, v->desc + 4 * i));
 }
 
 /* A fragment inside a value: UserData, and EventData of most providers. */
-static bool render_nested(struct walk *w, const struct values *v, uint32_t i, uint32_t offset) {
+static bool render_nested(struct walk *w, const struct values *v, uint32_t i, uint32_t offset)
+{
     if (w->out.in_attribute) return fail(w, offset, "elements inside an attribute");
     struct cursor c = {v->at[i], v->at[i] + u16_at(w, v->desc + 4 * i), NULL};
     return render_content(w, &c, NULL, NULL);
@@ -168,9 +182,12 @@ static bool render_nested(struct walk *w, const struct values *v, uint32_t i, ui
 
 /* An array: the item that the element is being repeated for, or in an attribute (and for a second array in the same
  * element) all items with commas between. */
-static bool render_array(struct walk *w, uint32_t sub, uint8_t type, struct slice v, uint32_t offset, struct repeat *rep) {
+static bool render_array(struct walk *w, uint32_t sub, uint8_t type, struct slice v, uint32_t offset,
+                         struct repeat *rep)
+{
     struct slice item;
-    if (type == BINVALUE_BINARY) return binvalue_put(&w->out, type, v) || fail_out(w, offset, "a value does not fit its type");
+    if (type == BINVALUE_BINARY)
+        return binvalue_put(&w->out, type, v) || fail_out(w, offset, "a value does not fit its type");
     bool mine = rep && (rep->sub < 0 || rep->sub == (int32_t)sub);
     if (mine && rep->sub < 0) *rep = (struct repeat){(int32_t)sub, 0, 0, v.len};
     size_t at = mine ? rep->at : 0;
@@ -187,7 +204,9 @@ static bool render_array(struct walk *w, uint32_t sub, uint8_t type, struct slic
     return true;
 }
 
-static bool render_substitution(struct walk *w, struct cursor *c, struct repeat *rep, bool optional, enum absence *ret_absence) {
+static bool render_substitution(struct walk *w, struct cursor *c, struct repeat *rep, bool optional,
+                                enum absence *ret_absence)
+{
     uint32_t offset = c->pos;
     if (!has(c, 4)) return fail(w, offset, "a substitution is cut off");
     uint32_t sub = u16_at(w, offset + 1);
@@ -207,7 +226,8 @@ static bool render_substitution(struct walk *w, struct cursor *c, struct repeat 
 
 /* ---- elements ------------------------------------------------------------------------------------------------------ */
 
-static bool render_attribute(struct walk *w, struct cursor *c) {
+static bool render_attribute(struct walk *w, struct cursor *c)
+{
     size_t mark = w->out.buf->len;
     uint32_t offset = c->pos++;
     struct name name;
@@ -227,13 +247,14 @@ static bool render_attribute(struct walk *w, struct cursor *c) {
 
 struct element {
     uint32_t offset, end;
-    uint32_t body;     /* where attributes or the close token begin */
+    uint32_t body; /* where attributes or the close token begin */
     uint32_t dependency;
     bool has_attributes;
     struct name name;
 };
 
-static uint32_t name_hash(struct name n) {
+static uint32_t name_hash(struct name n)
+{
     uint32_t h = 0;
     for (uint32_t i = 0; i < n.n; i++) h = h * 65599 + ((uint32_t)n.p[2 * i] | (uint32_t)n.p[2 * i + 1] << 8);
     return h & 0xffff;
@@ -241,7 +262,8 @@ static uint32_t name_hash(struct name n) {
 
 /* Elements outside a template have no dependency id in most writers' output, but not in all: take the layout in which
  * the name's hash is right. */
-static bool has_dependency(const struct walk *w, const struct cursor *c) {
+static bool has_dependency(const struct walk *w, const struct cursor *c)
+{
     if (c->values) return true;
     for (uint32_t skip = 0; skip <= 2; skip += 2) {
         struct name n;
@@ -253,7 +275,8 @@ static bool has_dependency(const struct walk *w, const struct cursor *c) {
 }
 
 /* token [u16 dependency] u32 size, name, [u32 size of the attributes when TOKEN_MORE] */
-static bool read_element(struct walk *w, struct cursor *c, struct element *ret) {
+static bool read_element(struct walk *w, struct cursor *c, struct element *ret)
+{
     struct element e = {.offset = c->pos, .dependency = NO_DEPENDENCY};
     e.has_attributes = w->chunk.p[c->pos] & TOKEN_MORE;
     bool dependency = has_dependency(w, c);
@@ -270,7 +293,8 @@ static bool read_element(struct walk *w, struct cursor *c, struct element *ret) 
     e.end = c->pos + size;
     if (!read_name(w, c, &e.name)) return false;
     if (e.has_attributes) {
-        if (!has(c, 4) || u32_at(w, c->pos) > c->end - c->pos - 4) return fail(w, c->pos, "attributes run past their end");
+        if (!has(c, 4) || u32_at(w, c->pos) > c->end - c->pos - 4)
+            return fail(w, c->pos, "attributes run past their end");
         c->pos += 4;
     }
     e.body = c->pos;
@@ -280,7 +304,9 @@ static bool read_element(struct walk *w, struct cursor *c, struct element *ret) 
 }
 
 /* One writing of the element, from its body on. */
-static bool render_once(struct walk *w, struct cursor *c, const struct element *e, struct repeat *rep, enum absence *ret_absence) {
+static bool render_once(struct walk *w, struct cursor *c, const struct element *e, struct repeat *rep,
+                        enum absence *ret_absence)
+{
     c->pos = e->body;
     if (!PUT(w, e->offset, "<") || !put_name(w, e->offset, e->name)) return false;
     while (e->has_attributes && (peek(w, c) & ~TOKEN_MORE) == TOKEN_ATTRIBUTE) {
@@ -298,7 +324,8 @@ static bool render_once(struct walk *w, struct cursor *c, const struct element *
     return PUT(w, c->pos, "</") && put_name(w, c->pos, e->name) && PUT(w, c->pos, ">");
 }
 
-static bool render_element(struct walk *w, struct cursor *c) {
+static bool render_element(struct walk *w, struct cursor *c)
+{
     struct element e;
     if (!read_element(w, c, &e)) return false;
     if (c->values && e.dependency != NO_DEPENDENCY) {
@@ -330,7 +357,8 @@ static bool render_element(struct walk *w, struct cursor *c) {
 
 /* ---- templates ----------------------------------------------------------------------------------------------------- */
 
-static bool read_values(struct walk *w, struct cursor *c, struct values *ret) {
+static bool read_values(struct walk *w, struct cursor *c, struct values *ret)
+{
     uint32_t offset = c->pos;
     if (!has(c, 4)) return fail(w, offset, "the values of a template are cut off");
     ret->n = u32_at(w, offset);
@@ -350,12 +378,14 @@ static bool read_values(struct walk *w, struct cursor *c, struct values *ret) {
 
 /* token, u8 1, u32 id, u32 offset of the definition, [the definition, when it is right here], values
  * definition: u32 next, GUID (of which the id is the first part), u32 size, BinXML */
-static bool render_template(struct walk *w, struct cursor *c) {
+static bool render_template(struct walk *w, struct cursor *c)
+{
     uint32_t offset = c->pos;
     if (!has(c, 10)) return fail(w, offset, "a template is cut off");
     uint32_t id = u32_at(w, offset + 2), def = u32_at(w, offset + 6);
     c->pos += 10;
-    if (def > w->chunk.len || w->chunk.len - def < TEMPLATE_HEADER) return fail(w, offset, "a template lies outside the chunk");
+    if (def > w->chunk.len || w->chunk.len - def < TEMPLATE_HEADER)
+        return fail(w, offset, "a template lies outside the chunk");
     uint32_t size = u32_at(w, def + TEMPLATE_HEADER - 4);
     if (size > w->chunk.len - def - TEMPLATE_HEADER) return fail(w, offset, "a template runs past the chunk");
     if (u32_at(w, def + 4) != id) return fail(w, offset, "its template has been overwritten");
@@ -371,7 +401,8 @@ static bool render_template(struct walk *w, struct cursor *c) {
 
 /* ---- content ------------------------------------------------------------------------------------------------------- */
 
-static bool render_text(struct walk *w, struct cursor *c) {
+static bool render_text(struct walk *w, struct cursor *c)
+{
     uint32_t offset = c->pos, n;
     const uint8_t *p;
     if (w->chunk.p[offset] == TOKEN_VALUE || w->chunk.p[offset] == (TOKEN_VALUE | TOKEN_MORE)) {
@@ -382,7 +413,8 @@ static bool render_text(struct walk *w, struct cursor *c) {
     return read_text(w, c, &p, &n) && (xmlout_utf16(&w->out, p, n) || fail_out(w, offset, "cannot be written"));
 }
 
-static bool render_char_ref(struct walk *w, struct cursor *c) {
+static bool render_char_ref(struct walk *w, struct cursor *c)
+{
     uint32_t offset = c->pos;
     if (!has(c, 3)) return fail(w, offset, "a character reference is cut off");
     char tmp[8];
@@ -394,31 +426,37 @@ static bool render_char_ref(struct walk *w, struct cursor *c) {
     return PUT(w, offset, "&#") && put(w, offset, tmp + sizeof tmp - n, n) && PUT(w, offset, ";");
 }
 
-static bool render_entity_ref(struct walk *w, struct cursor *c) {
+static bool render_entity_ref(struct walk *w, struct cursor *c)
+{
     uint32_t offset = c->pos++;
     struct name name;
     return read_name(w, c, &name) && PUT(w, offset, "&") && put_name(w, offset, name) && PUT(w, offset, ";");
 }
 
 /* Processing instructions say nothing about the event and no writer of events is known to use them: checked, left out. */
-static bool skip_instruction(struct walk *w, struct cursor *c) {
+static bool skip_instruction(struct walk *w, struct cursor *c)
+{
     uint32_t n;
     const uint8_t *p;
     struct name name;
     return (w->chunk.p[c->pos++] & ~TOKEN_MORE) == TOKEN_PI_TARGET ? read_name(w, c, &name) : read_text(w, c, &p, &n);
 }
 
-static bool skip_fragment_header(struct walk *w, struct cursor *c) { /* token, major 1, minor 1, flags */
+static bool skip_fragment_header(struct walk *w, struct cursor *c)
+{ /* token, major 1, minor 1, flags */
     if (!has(c, 4)) return fail(w, c->pos, "a fragment is cut off");
     if (w->chunk.p[c->pos + 1] != 1) return fail(w, c->pos, "a fragment of an unknown version");
     c->pos += 4;
     return true;
 }
 
-static bool render_token(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence) {
+static bool render_token(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence)
+{
     switch (peek(w, c) & ~TOKEN_MORE) {
-    case TOKEN_ELEMENT: return w->out.in_attribute ? fail(w, c->pos, "an element in an attribute") : render_element(w, c);
-    case TOKEN_TEMPLATE: return w->out.in_attribute ? fail(w, c->pos, "a template in an attribute") : render_template(w, c);
+    case TOKEN_ELEMENT:
+        return w->out.in_attribute ? fail(w, c->pos, "an element in an attribute") : render_element(w, c);
+    case TOKEN_TEMPLATE:
+        return w->out.in_attribute ? fail(w, c->pos, "a template in an attribute") : render_template(w, c);
     case TOKEN_VALUE:
     case TOKEN_CDATA: return render_text(w, c);
     case TOKEN_CHAR_REF: return render_char_ref(w, c);
@@ -434,14 +472,16 @@ static bool render_token(struct walk *w, struct cursor *c, struct repeat *rep, e
 
 /* Up to the end of the part, EOF, or the token that ends the element or attribute around it (which is left there).
  * An optional value that is absent ends it too: *ret_absence, and the cursor is where it is. */
-static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence) {
+static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence)
+{
     if (w->depth == BINXML_DEPTH_MAX) return fail(w, c->pos, "elements too deep inside each other");
     w->depth++;
     bool ok = true;
     while (ok && c->pos < c->end) {
         uint8_t token = peek(w, c) & (uint8_t)~TOKEN_MORE;
         bool at_end = token == TOKEN_EOF || token == TOKEN_END_ELEMENT;
-        if (w->out.in_attribute) at_end |= token == TOKEN_ATTRIBUTE || token == TOKEN_CLOSE_START || token == TOKEN_CLOSE_EMPTY;
+        if (w->out.in_attribute)
+            at_end |= token == TOKEN_ATTRIBUTE || token == TOKEN_CLOSE_START || token == TOKEN_CLOSE_EMPTY;
         if (at_end) break;
         ok = spend(w, c->pos) && render_token(w, c, rep, ret_absence);
         if (ret_absence && *ret_absence == ABSENT && !w->out.in_attribute) break;
@@ -450,8 +490,9 @@ static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep,
     return ok;
 }
 
-enum status binxml_render(struct slice chunk, uint32_t from, uint32_t to, size_t max_len, uint32_t *work, struct buf *xml,
-                          struct binxml_fault *ret_fault) {
+enum status binxml_render(struct slice chunk, uint32_t from, uint32_t to, size_t max_len, uint32_t *work,
+                          struct buf *xml, struct binxml_fault *ret_fault)
+{
     size_t mark = xml->len;
     struct walk w = {.chunk = chunk, .out = {.buf = xml, .max_len = max_len}, .work = work};
     struct cursor c = {from, to, NULL};

@@ -9,13 +9,13 @@
 #include "slice.h"
 #include "status.h"
 
-#define BINXML_DEPTH_MAX 64      /* elements and templates inside each other */
-#define BINXML_VALUES_MAX 1024   /* substitution values of one template instance */
+#define BINXML_DEPTH_MAX 64        /* elements and templates inside each other */
+#define BINXML_VALUES_MAX 1024     /* substitution values of one template instance */
 #define BINXML_WORK_MAX (1u << 18) /* tokens of one record, array items and repeats counted */
 
 struct binxml_fault {
-    uint32_t offset;  /* in the chunk: where the bytes stopped to make sense */
-    const char *why;  /* a constant */
+    uint32_t offset; /* in the chunk: where the bytes stopped to make sense */
+    const char *why; /* a constant */
 };
 
 /* Renders the BinXML in chunk[from, to) and appends it to xml, on one line: at most max_len bytes in all. *work is the

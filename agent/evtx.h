@@ -31,38 +31,38 @@
 
 /* What the header of a file says. Only a hint: it is written last, and late. */
 struct evtx_file {
-    bool is_evtx;             /* the signature is there */
+    bool is_evtx; /* the signature is there */
     bool crc_ok;
-    bool dirty, full;         /* not closed properly or still open; the log had reached its size and was not to wrap */
-    uint16_t major, minor;    /* 3.1 (Vista) or 3.2 */
+    bool dirty, full;      /* not closed properly or still open; the log had reached its size and was not to wrap */
+    uint16_t major, minor; /* 3.1 (Vista) or 3.2 */
     uint16_t n_chunks;
-    uint32_t header_size;     /* where the first chunk begins; 4,096, also where the header says nonsense */
+    uint32_t header_size; /* where the first chunk begins; 4,096, also where the header says nonsense */
     uint64_t first_chunk, last_chunk, next_record_id;
 };
 
 /* One stretch that could not be read, or a doubt about one that could (skipped is 0 then). */
 struct evtx_damage {
-    uint32_t offset;          /* in the chunk */
-    uint32_t skipped;         /* bytes */
-    uint64_t record_id;       /* of the record header; 0: unknown */
-    char why[EVTX_WHY_MAX];   /* one clause; empty: no damage */
+    uint32_t offset;        /* in the chunk */
+    uint32_t skipped;       /* bytes */
+    uint64_t record_id;     /* of the record header; 0: unknown */
+    char why[EVTX_WHY_MAX]; /* one clause; empty: no damage */
 };
 
 struct evtx_record {
-    uint64_t record_id;       /* of the record header; an exported log starts again at 1, so System/EventRecordID rules */
-    uint64_t written;         /* FILETIME */
-    uint32_t offset, size;    /* in the chunk */
+    uint64_t record_id;    /* of the record header; an exported log starts again at 1, so System/EventRecordID rules */
+    uint64_t written;      /* FILETIME */
+    uint32_t offset, size; /* in the chunk */
 };
 
-struct evtx_chunk {           /* borrows the chunk's bytes; nothing to release */
+struct evtx_chunk { /* borrows the chunk's bytes; nothing to release */
     struct slice bytes;
-    bool header_ok;           /* signature and checksum hold: the numbers below are right */
-    bool data_crc_ok;         /* the records' checksum holds; false also where the chunk was still being filled */
+    bool header_ok;   /* signature and checksum hold: the numbers below are right */
+    bool data_crc_ok; /* the records' checksum holds; false also where the chunk was still being filled */
     uint64_t first_number, last_number;       /* of the records in the file, from 1; last < first: no records */
     uint64_t first_record_id, last_record_id; /* of the record headers: chunks of a wrapped log are not in this order */
-    uint32_t free_offset;     /* where the records end */
-    uint64_t n_read;          /* records given so far */
-    uint32_t pos, end;        /* private from here on: the cursor, and where to stop */
+    uint32_t free_offset;                     /* where the records end */
+    uint64_t n_read;                          /* records given so far */
+    uint32_t pos, end;                        /* private from here on: the cursor, and where to stop */
     uint32_t work_left;
     size_t out_left;
     uint64_t last_seen_id;
