@@ -46,7 +46,7 @@ static bool hex_byte(const uint8_t *p, uint8_t *ret)
     for (int i = 0; i < 2; i++) {
         uint8_t c = (uint8_t)slice_lower(p[i]);
         if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
-        v = v * 16 + (c <= '9' ? c - '0' : c - 'a' + 10u);
+        v = v * 16 + (c <= '9' ? c - 48u : c - 87u);
     }
     *ret = (uint8_t)v;
     return true;

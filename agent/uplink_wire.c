@@ -23,7 +23,8 @@ struct wire {
     struct conn *conn;
     struct tls_config *cfg, *next_cfg; /* of the live connection; of the next ones when another was set meanwhile */
     struct wire_user user;
-    bool ending;
+    bool ending, spawned;
+    uv_thread_t thread;
 };
 
 static void on_async(uv_async_t *h)
@@ -205,9 +206,18 @@ struct uplink_io wire_io(struct wire *w)
 
 /* ---- life ---- */
 
+enum status wire_spawn(struct wire *w, void (*run)(void *arg), void *arg, struct error *err)
+{
+    int rc = uv_thread_create(&w->thread, run, arg);
+    w->spawned = rc == 0;
+    return rc ? error_set(err, ST_NOMEM, "cannot start a thread: %s", uv_strerror(rc)) : ST_OK;
+}
+
 void wire_run(struct wire *w)
 {
     uv_run(&w->loop, UV_RUN_DEFAULT);
+    if (w->spawned) uv_thread_join(&w->thread); /* before the loop goes: it may still be in wire_wake */
+    w->spawned = false;
     int rc = uv_loop_close(&w->loop);
     assert(rc == 0);
     (void)rc;
