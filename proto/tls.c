@@ -149,12 +149,18 @@ MUST_USE enum status tls_client_config(const struct tls_client_options *o, struc
     if (!st && o->certificate_pem.len) st = set_own(c, o->certificate_pem, o->key_pem, err);
     mbedtls_ssl_conf_authmode(&c->ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
     c->alpn_required = o->alpn != NULL;
+    c->check_name = o->check_name;
     if (st) {
         tls_config_free(&c);
         return st;
     }
     *ret = c;
     return ST_OK;
+}
+
+bool tls_config_checks_name(const struct tls_config *c)
+{
+    return c->check_name;
 }
 
 /* ---- bytes in and out ---- */
@@ -231,6 +237,11 @@ void tls_take_output(struct tls *t, struct buf *out)
     *out = taken;
 }
 
+size_t tls_output_len(const struct tls *t)
+{
+    return t->out.len;
+}
+
 bool tls_has_output(const struct tls *t)
 {
     return t->out.len > 0;
@@ -244,9 +255,24 @@ static enum status fail_again(const struct tls *t, struct error *err)
     return t->failed.code;
 }
 
+/* mbedTLS's client, when it refuses the server's certificate, sends the alert in clear at a point where the server expects
+ * it encrypted, and the server finds a bad record. The alert is in that record; -1: it holds none. (Anyone on the path
+ * could have put it there: it chooses the sentence of a handshake that failed, no more.) */
+static int plain_alert(const struct tls *t)
+{
+    const unsigned char *record = t->ssl.MBEDTLS_PRIVATE(in_hdr);
+    bool is_alert = record && record[0] == MBEDTLS_SSL_MSG_ALERT && record[3] == 0 && record[4] == 2;
+    return is_alert ? record[6] : -1;
+}
+
 static enum status fail_with(struct tls *t, int rc, struct error *err)
 {
     struct error *f = &t->failed;
+    int alert = t->open ? -1 : plain_alert(t);
+    if (alert >= 0 && (rc == MBEDTLS_ERR_SSL_INVALID_MAC || rc == MBEDTLS_ERR_SSL_INVALID_RECORD)) {
+        tls_alert_received(t->config, alert, false, f);
+        return fail_again(t, err);
+    }
     switch (rc) {
     case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
         /* the alert's two bytes are still in the record buffer: no function of mbedTLS tells which alert it was */
@@ -271,7 +297,11 @@ static enum status fail_with(struct tls *t, int rc, struct error *err)
     case MBEDTLS_ERR_SSL_INVALID_RECORD:
         tls_error(f, ST_TLS, rc, t->open ? "a damaged TLS record" : "what the peer sends is not TLS");
         break;
-    case MBEDTLS_ERR_SSL_INVALID_MAC: error_set(f, ST_TLS, "a TLS record was damaged or forged on its way"); break;
+    case MBEDTLS_ERR_SSL_INVALID_MAC:
+        error_set(f, ST_TLS, "a TLS record was damaged or forged on its way");
+        (void)!mbedtls_ssl_send_alert_message(&t->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                              MBEDTLS_SSL_ALERT_MSG_BAD_RECORD_MAC);
+        break;
     default: tls_error(f, ST_TLS, rc, t->open ? "TLS" : "TLS handshake"); break;
     }
     return fail_again(t, err);
@@ -313,6 +343,18 @@ static enum status check_step(struct tls *t, struct error *err)
     return ST_OK;
 }
 
+/* After its Finished a server writes with the application keys (RFC 8446 section 4.4.4); mbedTLS's keeps the handshake
+ * keys until the client's Finished has come, so that a client could not read the alert that refuses its certificate.
+ * Nothing but such an alert is written in between; the sequence number begins at 0 again when mbedTLS does the same. */
+static void use_application_keys(struct tls *t)
+{
+    mbedtls_ssl_context *s = &t->ssl;
+    if (!s->MBEDTLS_PRIVATE(transform_application)) return;
+    if (s->MBEDTLS_PRIVATE(transform_out) == s->MBEDTLS_PRIVATE(transform_application)) return;
+    s->MBEDTLS_PRIVATE(transform_out) = s->MBEDTLS_PRIVATE(transform_application);
+    memset(s->MBEDTLS_PRIVATE(cur_out_ctr), 0, sizeof s->MBEDTLS_PRIVATE(cur_out_ctr));
+}
+
 MUST_USE enum status tls_handshake(struct tls *t, struct error *err)
 {
     if (t->failed.code) return fail_again(t, err);
@@ -321,6 +363,7 @@ MUST_USE enum status tls_handshake(struct tls *t, struct error *err)
             t->open = true;
             break;
         }
+        if (!t->config->is_client) use_application_keys(t);
         int rc = mbedtls_ssl_handshake_step(&t->ssl);
         if (rc == MBEDTLS_ERR_SSL_WANT_READ) {
             if (t->in.len) continue; /* there is more to look at */

@@ -54,8 +54,11 @@ struct tls_client_options {
     struct slice certificate_pem; /* own chain; empty: none */
     struct slice key_pem;
     const char *alpn;
+    bool
+        check_name; /* conn_connect passes the host's name to tls_new: for a CA that issues to others than collectors */
 };
 MUST_USE enum status tls_client_config(const struct tls_client_options *o, struct tls_config **ret, struct error *err);
+bool tls_config_checks_name(const struct tls_config *c);
 void tls_config_free(struct tls_config **c); /* its connections must be gone */
 
 /* server_name (client; may be NULL): for SNI and the certificate's name check; NULL: the CA alone decides. */
@@ -80,6 +83,7 @@ void tls_close_notify(struct tls *t);
  * alert waits there also after an error: send it before closing. */
 void tls_take_output(struct tls *t, struct buf *out);
 bool tls_has_output(const struct tls *t);
+size_t tls_output_len(const struct tls *t);
 
 const struct tls_peer *tls_get_peer(const struct tls *t); /* after the handshake */
 const char *tls_get_alpn(const struct tls *t);            /* NULL: none was agreed */

@@ -13,7 +13,7 @@ struct tls_config {
     mbedtls_ssl_config ssl;
     mbedtls_x509_crt own, ca; /* ca may be empty: then nothing but the pin is trusted */
     mbedtls_pk_context key;
-    bool is_client, has_own, has_pin, has_ca, alpn_required;
+    bool is_client, has_own, has_pin, has_ca, alpn_required, check_name;
     uint8_t pin[TLS_PIN_LEN];
     char *alpn[TLS_ALPN_MAX + 1];
     tls_admit_fn admit;

@@ -86,17 +86,24 @@ static void check_time(struct tls_verify *v, const mbedtls_x509_crt *crt, int de
 }
 
 /* What mbedTLS found wrong, but for the time. */
-static void explain(struct tls_verify *v, const mbedtls_x509_crt *crt, int depth, uint32_t flags)
+static void explain(struct tls_verify *v, const mbedtls_x509_crt *crt, int depth, bool is_top, uint32_t flags)
 {
     char name[128], issuer[128], key[2 * TLS_PIN_LEN + 1];
     printable_name(&crt->subject, name, sizeof name);
-    if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) {
+    hex(v->peer.ca_spki, TLS_PIN_LEN, key);
+    if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) && is_top && depth > 0) {
+        refuse(
+            v, ST_AUTH,
+            "unknown CA: \"%s\" at the top of the peer's chain is not a CA that is trusted here (its key has SHA-256 %s)",
+            name, key);
+    } else if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) && is_top) {
         printable_name(&crt->issuer, issuer, sizeof issuer);
-        hex(v->peer.ca_spki, TLS_PIN_LEN, key);
-        refuse(v, ST_AUTH,
-               "%s \"%s\" is not vouched for: its issuer \"%s\" is not a CA that is trusted here, or its signature is "
-               "wrong (key at the top of the chain: SHA-256 %s)",
-               whose(v, depth), name, issuer, key);
+        refuse(v, ST_AUTH, "unknown CA: %s \"%s\" was issued by \"%s\", which is not a CA that is trusted here",
+               whose(v, depth), name, issuer);
+    } else if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) {
+        printable_name(&crt->issuer, issuer, sizeof issuer);
+        refuse(v, ST_AUTH, "%s \"%s\" claims to be issued by \"%s\", but the signature is not that CA's",
+               whose(v, depth), name, issuer);
     } else if (flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) {
         refuse(v, ST_AUTH, "%s \"%s\" is not made for the name \"%s\" that was asked for", whose(v, depth), name,
                v->server_name ? v->server_name : "");
@@ -132,13 +139,14 @@ static void ask_registry(struct tls_verify *v, uint32_t *flags)
 int tls_verify_certificate(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
     struct tls_verify *v = ctx;
-    if (!v->began) {
+    bool is_top = !v->began;
+    if (is_top) {
         v->began = true;
         tls_sha256(slice_of(crt->pk_raw.p, crt->pk_raw.len), v->peer.ca_spki);
         if (v->config->has_pin) check_pin(v, crt, depth, flags);
     }
     uint32_t other = *flags & ~(uint32_t)TIME_FLAGS;
-    if (other) explain(v, crt, depth, other);
+    if (other) explain(v, crt, depth, is_top, other);
     check_time(v, crt, depth, flags);
     if (depth > 0) return 0;
 
@@ -178,6 +186,8 @@ static const struct {
     {22, "record_overflow", ST_TLS, NULL, NULL},
     {40, "handshake_failure", ST_TLS, "it has no cipher suite, group or signature in common with this end",
      "it has no cipher suite, group or signature in common with this end"},
+    {41, "no_certificate", ST_AUTH, "it wants a certificate and we have none: enrol this host first",
+     NULL}, /* mbedTLS's 116 */
     {42, "bad_certificate", ST_AUTH, "it did not accept our certificate",
      "it did not accept our certificate (its name?)"},
     {43, "unsupported_certificate", ST_AUTH, "our certificate is not made for a client",
