@@ -31,7 +31,7 @@ static uint64_t u64(const uint8_t *p)
     return u32(p) | (uint64_t)u32(p + 4) << 32;
 }
 
-/* ---- CRC-32 (the one of zip) --------------------------------------------------------------------------------------- */
+/* ---- CRC-32 as in crc32.h, a byte a step: over whole chunks it counts --------------------------------------------------------------------------------------- */
 
 /* The table is linear in its index: entry i is the sum of what each bit of i gives. */
 #define CRC_BITS(i)                                                                                                  \
@@ -148,24 +148,24 @@ enum status evtx_chunk_open(struct evtx_chunk *c, struct slice chunk, struct evt
     }
     read_header(c);
     bool signature = memcmp(chunk.p, "ElfChnk\0", 8) == 0;
-    bool free_ok = signature && c->free_offset >= CHUNK_RECORDS && c->free_offset <= EVTX_CHUNK;
+    c->free_ok = signature && c->free_offset >= CHUNK_RECORDS && c->free_offset <= EVTX_CHUNK;
     c->pos = CHUNK_RECORDS;
-    c->end = free_ok && c->free_offset < len ? c->free_offset : len;
-    c->data_crc_ok = free_ok && c->free_offset <= len &&
+    c->end = c->free_ok && c->free_offset < len ? c->free_offset : len;
+    c->data_crc_ok = c->free_ok && c->free_offset <= len &&
                      crc32_of(chunk.p + CHUNK_RECORDS, c->free_offset - CHUNK_RECORDS) == u32(chunk.p + 52);
-    if (free_ok && len < c->free_offset)
+    if (c->free_ok && len < c->free_offset)
         damage_set(ret_damage, len, 0, 0, "the file is cut off: %u bytes of this chunk's records are missing",
                    c->free_offset - len);
     else if (!signature)
         damage_set(ret_damage, 0, 0, 0, "no chunk signature; looking for records");
-    else if (!free_ok)
+    else if (!c->free_ok)
         damage_set(ret_damage, 0, 0, 0, "the chunk's header is damaged; looking for records");
     else if (!c->header_ok || !c->data_crc_ok)
         damage_set(ret_damage, 0, 0, 0, "the checksum of the chunk's %s does not hold; reading what is readable",
                    c->header_ok     ? "records"
                    : c->data_crc_ok ? "header"
                                     : "header and records");
-    if (free_ok) return ST_OK;
+    if (c->free_ok) return ST_OK;
     /* Without a header that can be believed, what lies in front of the first record and behind the last is not missed. */
     c->pos = find_record(c, CHUNK_RECORDS, c->end);
     if (c->pos < c->end) return ST_OK;
@@ -180,9 +180,8 @@ static enum status skip_stretch(struct evtx_chunk *c, struct evtx_damage *ret_da
     bool cut = c->end == c->bytes.len && c->end < EVTX_CHUNK;
     bool starts = c->end - from >= RECORD_HEADER && memcmp(c->bytes.p + from, RECORD_MAGIC, 4) == 0;
     uint64_t id = starts ? u64(c->bytes.p + from + 8) : 0;
-    bool trusted = c->free_offset >= CHUNK_RECORDS && c->free_offset <= EVTX_CHUNK && c->bytes.p[0] == 'E';
     c->pos = find_record(c, from + 1, c->end);
-    if (!trusted && !starts && !is_record(c, c->pos, c->end, &size)) return ST_END; /* the free space of the chunk */
+    if (!c->free_ok && !starts && !is_record(c, c->pos, c->end, &size)) return ST_END; /* the free space of the chunk */
     const char *why = !starts                   ? "no record where one should begin"
                       : c->pos == c->end && cut ? "the record is cut off by the end of the file"
                                                 : "the size of the record is damaged";

@@ -66,7 +66,7 @@ struct evtx_chunk { /* borrows the chunk's bytes; nothing to release */
     uint32_t work_left;
     size_t out_left;
     uint64_t last_seen_id;
-    bool tail;
+    bool free_ok, tail;
 };
 
 /* Never fails: a header that is short or damaged leaves the fields 0 and is_evtx or crc_ok false. */
