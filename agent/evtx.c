@@ -31,7 +31,7 @@ static uint64_t u64(const uint8_t *p)
     return u32(p) | (uint64_t)u32(p + 4) << 32;
 }
 
-/* ---- CRC-32 as in crc32.h, a byte a step: over whole chunks it counts --------------------------------------------------------------------------------------- */
+/* ---- CRC-32 as in crc32.h, but a byte a step: over whole chunks it counts ------------------------------------------ */
 
 /* The table is linear in its index: entry i is the sum of what each bit of i gives. */
 #define CRC_BITS(i)                                                                                                  \
