@@ -30,7 +30,7 @@ struct ingest {
         void (*fn)(void *ctx, uint64_t last_seq);
         void *ctx;
     } listeners[MAX_LISTENERS];
-    size_t n_listeners;
+    _Atomic size_t n_listeners; /* the last one is whole before it counts */
 };
 
 struct ingest_door { /* its loop's thread, but for `answers` */
@@ -174,9 +174,11 @@ struct writer *ingest_writer(struct ingest *in) {
 }
 
 void ingest_on_committed(struct ingest *in, void (*fn)(void *ctx, uint64_t last_seq), void *ctx) {
-    assert(in->n_listeners < MAX_LISTENERS);
-    in->listeners[in->n_listeners].fn = fn;
-    in->listeners[in->n_listeners++].ctx = ctx;
+    size_t n = in->n_listeners;
+    assert(n < MAX_LISTENERS);
+    in->listeners[n].fn = fn;
+    in->listeners[n].ctx = ctx;
+    in->n_listeners = n + 1;
 }
 
 /* ---- answers ---- */

@@ -33,7 +33,7 @@ void ingest_stop(struct ingest *in);
 void ingest_free(struct ingest **in); /* all doors closed */
 struct writer *ingest_writer(struct ingest *in);
 
-/* After each commit, on the writer thread: up to 8 listeners, added before the first batch and never removed. */
+/* After each commit, on the writer thread: up to 8 listeners, added by main's thread and never removed. */
 void ingest_on_committed(struct ingest *in, void (*fn)(void *ctx, uint64_t last_seq), void *ctx);
 
 /* ---- doors ---- */
