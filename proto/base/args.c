@@ -122,7 +122,7 @@ static void put_wrapped(struct buf *out, const char *text, size_t indent, size_t
 }
 
 void args_help(struct buf *out, const char *program, const struct arg_command *cmd) {
-    buf_printf(out, "usage: %s %s %s\n\n", program, cmd->name, cmd->synopsis);
+    buf_printf(out, "usage: %s%s%s %s\n\n", program, *program ? " " : "", cmd->name, cmd->synopsis);
     put_wrapped(out, cmd->help, 0, 0);
     if (cmd->n_options) buf_byte(out, '\n');
     for (size_t i = 0; i < cmd->n_options; i++) {
