@@ -178,7 +178,7 @@ endif
 
 # mbedTLS by file name, so that a system's older one is never taken
 TLS_LIB   := $(MBEDTLS)/lib/libmbedtls.a $(MBEDTLS)/lib/libmbedx509.a $(MBEDTLS)/lib/libmbedcrypto.a
-SYS_LIBS  := $(YYJSON)/lib/libyyjson.a $(LLHTTP)/lib/libllhttp.a -Wl,--as-needed -luv -llmdb -lprotobuf-c -lzstd -lexpat -lxxhash -lm -pthread
+SYS_LIBS  := $(YYJSON)/lib/libyyjson.a $(LLHTTP)/lib/libllhttp.a -Wl,--as-needed -luv -llmdb -lprotobuf-c -lzstd -lexpat -lxxhash -lcurl -lm -pthread
 LINK = $(CC) $(LINK_FLAVOUR) $(CFLAGS) $(LDFLAGS)
 
 # ---- programs -------------------------------------------------------------------------------------------------------

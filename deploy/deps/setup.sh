@@ -10,7 +10,7 @@ want=
 for group in "$@"; do
     case $group in
     build) want="$want build-essential pkg-config libuv1-dev liblmdb-dev libprotobuf-c-dev protobuf-c-compiler libzstd-dev
-        libexpat1-dev libxxhash-dev dpkg-dev zstd bzip2 xz-utils" ;;
+        libexpat1-dev libxxhash-dev libcurl4-openssl-dev dpkg-dev zstd bzip2 xz-utils" ;;
     test) want="$want libcmocka-dev clang-$clang libclang-rt-$clang-dev python3 curl gcc-mingw-w64-x86-64-win32 strace lmdb-utils
         mandoc" ;;
     lint) want="$want clang-format-$clang clang-tidy-$clang cppcheck" ;;
