@@ -26,6 +26,14 @@
 static const char *const state_names[] = {"resolving", "connecting", "handshake", "open",
                                           "flushing",  "lingering",  "closing",   "closed"};
 
+#ifdef HAECHI_TEST_HOOKS
+unsigned conn_speed = 1;
+
+void conn_test_speed(unsigned times) {
+    conn_speed = times;
+}
+#endif
+
 /* One read and one decryption at a time on each loop thread. */
 static _Thread_local char read_buf[CONN_READ_LEN];
 static _Thread_local char plain_buf[CONN_PLAIN_LEN];
@@ -34,16 +42,14 @@ static void pump(struct conn *c);
 static void flush(struct conn *c);
 static void begin_flush(struct conn *c, enum status why, const char *text);
 
-void conn_enter(struct conn *c, enum conn_state next)
-{
+void conn_enter(struct conn *c, enum conn_state next) {
     assert(next > c->state || (c->state == CONN_CONNECTING && next == CONN_RESOLVING));
     assert(next != CONN_LINGERING || c->state == CONN_FLUSHING);
     log_debug("conn", "%s: %s -> %s", c->address, state_names[c->state], state_names[next]);
     c->state = next;
 }
 
-enum status conn_uv_status(int rc)
-{
+enum status conn_uv_status(int rc) {
     static const struct {
         int rc;
         enum status st;
@@ -61,8 +67,7 @@ enum status conn_uv_status(int rc)
 
 /* ---- closing ---- */
 
-void conn_on_handle_closed(uv_handle_t *h)
-{
+void conn_on_handle_closed(uv_handle_t *h) {
     struct conn *c = h->data;
     if (--c->n_handles) return;
     conn_enter(c, CONN_CLOSED);
@@ -73,14 +78,12 @@ void conn_on_handle_closed(uv_handle_t *h)
     c->ev->on_closed(c, c->owner, c->why, c->text);
 }
 
-void conn_keep_reason(struct conn *c, enum status why, const char *text)
-{
+void conn_keep_reason(struct conn *c, enum status why, const char *text) {
     c->why = why;
     snprintf(c->text, sizeof c->text, "%s", text ? text : status_text(why));
 }
 
-void conn_close_handles(struct conn *c)
-{
+void conn_close_handles(struct conn *c) {
     conn_enter(c, CONN_CLOSING);
     if (c->resolve) {
         c->resolve->conn = NULL;
@@ -92,8 +95,7 @@ void conn_close_handles(struct conn *c)
     uv_close((uv_handle_t *)&c->idle, conn_on_handle_closed);
 }
 
-void conn_close(struct conn *c, enum status why, const char *text)
-{
+void conn_close(struct conn *c, enum status why, const char *text) {
     if (c->state >= CONN_CLOSING) return;
     if (c->state == CONN_OPEN) {
         if (c->tls) tls_close_notify(c->tls);
@@ -106,8 +108,7 @@ void conn_close(struct conn *c, enum status why, const char *text)
     conn_close_handles(c);
 }
 
-void conn_free(struct conn **pc)
-{
+void conn_free(struct conn **pc) {
     struct conn *c = *pc;
     if (!c) return;
     assert(c->state == CONN_CLOSED);
@@ -125,22 +126,19 @@ void conn_free(struct conn **pc)
 
 static void on_timer(uv_timer_t *timer);
 
-void conn_arm(struct conn *c, uint64_t due)
-{
+void conn_arm(struct conn *c, uint64_t due) {
     if (c->state >= CONN_CLOSING || (c->due && c->due <= due)) return;
     uint64_t now = uv_now(c->loop);
     c->due = due;
     uv_timer_start(&c->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
-static size_t output_waits(const struct conn *c)
-{
+static size_t output_waits(const struct conn *c) {
     size_t n = c->tls ? tls_output_len(c->tls) : c->out.len;
     return n + (c->write_busy ? uv_stream_get_write_queue_size(&c->s.stream) : 0);
 }
 
-static void on_timer(uv_timer_t *timer)
-{
+static void on_timer(uv_timer_t *timer) {
     struct conn *c = timer->data;
     uint64_t now = uv_now(c->loop);
     char text[160];
@@ -158,7 +156,7 @@ static void on_timer(uv_timer_t *timer)
     } else if (c->connect_by && now >= c->connect_by && c->state == CONN_CONNECTING) {
         c->connect_by = 0;
         conn_try_next_address(c); /* the next address */
-    } else if (c->stall_since && now >= c->stall_since + CONN_STALL_MS) {
+    } else if (c->stall_since && now >= c->stall_since + CONN_MS(CONN_STALL_MS)) {
         snprintf(text, sizeof text, "%s took no data for %d s", c->address, CONN_STALL_MS / 1000);
         conn_close(c, ST_TIMEOUT, text);
     } else if (c->idle_ms && c->state == CONN_OPEN && !c->paused && now >= c->last_read + c->idle_ms) {
@@ -173,29 +171,27 @@ static void on_timer(uv_timer_t *timer)
         size_t left = output_waits(c);
         if (left < c->stall_left) c->stall_since = now;
         c->stall_left = left;
-        conn_arm(c, now + CONN_STALL_MS / 6);
+        conn_arm(c, now + CONN_MS(CONN_STALL_MS) / 6);
     }
     if (c->idle_ms && c->state == CONN_OPEN) conn_arm(c, c->paused ? now + c->idle_ms : c->last_read + c->idle_ms);
     if (c->last_traffic && c->tls) {
-        if (now >= c->last_traffic + CONN_TRIM_MS) {
+        if (now >= c->last_traffic + CONN_MS(CONN_TRIM_MS)) {
             tls_idle(c->tls);
-            buf_free(&c->writing);
+            if (!c->write_busy) buf_free(&c->writing);
             c->last_traffic = 0;
         } else {
-            conn_arm(c, c->last_traffic + CONN_TRIM_MS);
+            conn_arm(c, c->last_traffic + CONN_MS(CONN_TRIM_MS));
         }
     }
 }
 
-static void traffic(struct conn *c)
-{
+static void traffic(struct conn *c) {
     bool was_quiet = c->last_traffic == 0;
     c->last_traffic = uv_now(c->loop);
-    if (was_quiet) conn_arm(c, c->last_traffic + CONN_TRIM_MS);
+    if (was_quiet) conn_arm(c, c->last_traffic + CONN_MS(CONN_TRIM_MS));
 }
 
-void conn_set_idle_ms(struct conn *c, unsigned idle_ms)
-{
+void conn_set_idle_ms(struct conn *c, unsigned idle_ms) {
     c->idle_ms = idle_ms;
     c->last_read = uv_now(c->loop);
     if (idle_ms) conn_arm(c, c->last_read + idle_ms);
@@ -203,8 +199,7 @@ void conn_set_idle_ms(struct conn *c, unsigned idle_ms)
 
 /* ---- the next round of the loop ---- */
 
-static void on_drained_maybe(struct conn *c)
-{
+static void on_drained_maybe(struct conn *c) {
     if (!c->was_high || c->state != CONN_OPEN || output_waits(c) >= CONN_WRITE_LOW) return;
     c->was_high = false;
     if (c->ev->on_drained) c->ev->on_drained(c, c->owner);
@@ -212,8 +207,7 @@ static void on_drained_maybe(struct conn *c)
 
 static void set_reading(struct conn *c);
 
-static void on_idle(uv_idle_t *idle)
-{
+static void on_idle(uv_idle_t *idle) {
     struct conn *c = idle->data;
     uv_idle_stop(&c->idle);
     if (c->why && c->state < CONN_HANDSHAKE) { /* failed before it began */
@@ -232,15 +226,13 @@ static void on_idle(uv_idle_t *idle)
     set_reading(c);
 }
 
-void conn_next_round(struct conn *c)
-{
+void conn_next_round(struct conn *c) {
     if (c->state < CONN_CLOSING) uv_idle_start(&c->idle, on_idle);
 }
 
 /* ---- writing ---- */
 
-static void take_output(struct conn *c)
-{
+static void take_output(struct conn *c) {
     if (c->tls) {
         tls_take_output(c->tls, &c->writing);
     } else {
@@ -250,8 +242,7 @@ static void take_output(struct conn *c)
     }
 }
 
-static void on_shutdown(uv_shutdown_t *req, int rc)
-{
+static void on_shutdown(uv_shutdown_t *req, int rc) {
     struct conn *c = req->data;
     (void)rc;
     if (c->state != CONN_LINGERING) return;
@@ -259,21 +250,19 @@ static void on_shutdown(uv_shutdown_t *req, int rc)
         conn_close_handles(c);
         return;
     }
-    c->flush_by = uv_now(c->loop) + CONN_LINGER_MS;
+    c->flush_by = uv_now(c->loop) + CONN_MS(CONN_LINGER_MS);
     conn_arm(c, c->flush_by);
     set_reading(c);
 }
 
-static void all_is_flushed(struct conn *c)
-{
+static void all_is_flushed(struct conn *c) {
     conn_enter(c, CONN_LINGERING);
     c->shutdown_req.data = c;
     if (uv_shutdown(&c->shutdown_req, &c->s.stream, on_shutdown)) conn_close_handles(c);
 }
 
 /* The peer no longer takes data. It may have said why before: read on for a moment. */
-static void on_write_failed(struct conn *c, int rc)
-{
+static void on_write_failed(struct conn *c, int rc) {
     c->write_broken = true;
     c->stall_since = 0;
     buf_clear(&c->writing);
@@ -284,12 +273,11 @@ static void on_write_failed(struct conn *c, int rc)
         if (c->state < CONN_CLOSING) conn_close_handles(c);
         return;
     }
-    c->flush_by = uv_now(c->loop) + CONN_LINGER_MS;
+    c->flush_by = uv_now(c->loop) + CONN_MS(CONN_LINGER_MS);
     conn_arm(c, c->flush_by);
 }
 
-static void on_write(uv_write_t *req, int rc)
-{
+static void on_write(uv_write_t *req, int rc) {
     struct conn *c = req->data;
     c->write_busy = false;
     if (c->state >= CONN_CLOSING) return;
@@ -304,8 +292,7 @@ static void on_write(uv_write_t *req, int rc)
     on_drained_maybe(c);
 }
 
-static void write_rest(struct conn *c, size_t done)
-{
+static void write_rest(struct conn *c, size_t done) {
     uv_buf_t b = uv_buf_init((char *)c->writing.p + done, (unsigned)(c->writing.len - done));
     c->write_req.data = c;
     c->write_busy = true;
@@ -317,11 +304,10 @@ static void write_rest(struct conn *c, size_t done)
     }
     c->stall_since = uv_now(c->loop);
     c->stall_left = output_waits(c);
-    conn_arm(c, c->stall_since + CONN_STALL_MS / 6);
+    conn_arm(c, c->stall_since + CONN_MS(CONN_STALL_MS) / 6);
 }
 
-static void flush(struct conn *c)
-{
+static void flush(struct conn *c) {
     if (c->write_busy || c->write_broken || !c->has_stream) return;
     while (c->tls ? tls_has_output(c->tls) : c->out.len > 0) {
         take_output(c);
@@ -343,8 +329,7 @@ static void flush(struct conn *c)
     if (c->state == CONN_FLUSHING) all_is_flushed(c);
 }
 
-void conn_write(struct conn *c, struct slice plain)
-{
+void conn_write(struct conn *c, struct slice plain) {
     if (c->state >= CONN_FLUSHING || c->write_broken) return;
     assert(c->state == CONN_OPEN);
     if (c->tls) {
@@ -362,17 +347,15 @@ void conn_write(struct conn *c, struct slice plain)
     conn_next_round(c);
 }
 
-bool conn_can_write(const struct conn *c)
-{
+bool conn_can_write(const struct conn *c) {
     return c->state == CONN_OPEN && output_waits(c) <= CONN_WRITE_HIGH;
 }
 
-static void begin_flush(struct conn *c, enum status why, const char *text)
-{
+static void begin_flush(struct conn *c, enum status why, const char *text) {
     conn_keep_reason(c, why, text);
     conn_enter(c, CONN_FLUSHING);
     c->open_by = 0;
-    c->flush_by = uv_now(c->loop) + CONN_FLUSH_MS;
+    c->flush_by = uv_now(c->loop) + CONN_MS(CONN_FLUSH_MS);
     conn_arm(c, c->flush_by);
     if (c->write_broken)
         conn_close_handles(c);
@@ -380,8 +363,7 @@ static void begin_flush(struct conn *c, enum status why, const char *text)
         conn_next_round(c);
 }
 
-void conn_close_after_flush(struct conn *c, enum status why, const char *text)
-{
+void conn_close_after_flush(struct conn *c, enum status why, const char *text) {
     if (c->state >= CONN_FLUSHING) return;
     if (c->state != CONN_OPEN) {
         conn_close(c, why, text);
@@ -393,15 +375,13 @@ void conn_close_after_flush(struct conn *c, enum status why, const char *text)
 
 /* ---- reading ---- */
 
-static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *b)
-{
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *b) {
     (void)h;
     (void)suggested;
     *b = uv_buf_init(read_buf, sizeof read_buf);
 }
 
-static void on_end(struct conn *c)
-{
+static void on_end(struct conn *c) {
     c->ended = true;
     if (c->ev->on_eof)
         c->ev->on_eof(c, c->owner);
@@ -409,8 +389,7 @@ static void on_end(struct conn *c)
         conn_close(c, ST_CLOSED, "the peer closed the connection");
 }
 
-static void pump_handshake(struct conn *c)
-{
+static void pump_handshake(struct conn *c) {
     struct error err = {0};
     enum status st = tls_handshake(c->tls, &err);
     if (st == ST_AGAIN) {
@@ -426,8 +405,7 @@ static void pump_handshake(struct conn *c)
     }
 }
 
-static void pump_pipe(struct conn *c)
-{
+static void pump_pipe(struct conn *c) {
     size_t at = 0;
     while (c->state == CONN_OPEN && !c->paused && at < c->in.len) {
         struct slice part = slice_head(slice_from(buf_slice(&c->in), at), CONN_PLAIN_LEN);
@@ -439,8 +417,7 @@ static void pump_pipe(struct conn *c)
 }
 
 /* Delivers what has arrived, until there is no more or the owner pauses or closes. */
-static void pump(struct conn *c)
-{
+static void pump(struct conn *c) {
     if (c->is_pipe) {
         pump_pipe(c);
         return;
@@ -462,8 +439,7 @@ static void pump(struct conn *c)
     }
 }
 
-static void on_read_failed(struct conn *c, int rc)
-{
+static void on_read_failed(struct conn *c, int rc) {
     uv_read_stop(&c->s.stream);
     c->reading = false;
     char text[200];
@@ -486,8 +462,7 @@ static void on_read_failed(struct conn *c, int rc)
     }
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
-{
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b) {
     struct conn *c = stream->data;
     if (n == 0 || c->state >= CONN_CLOSING) return;
     if (n < 0) {
@@ -516,8 +491,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 }
 
 /* Starts or stops the socket's reading as state and pause ask for. */
-static void set_reading(struct conn *c)
-{
+static void set_reading(struct conn *c) {
     bool want = c->has_stream && c->state >= CONN_HANDSHAKE && c->state < CONN_CLOSING && !c->ended &&
                 (c->state >= CONN_FLUSHING || !c->paused);
     if (want == c->reading || c->state >= CONN_CLOSING) return;
@@ -525,14 +499,12 @@ static void set_reading(struct conn *c)
     if (!rc) c->reading = want;
 }
 
-void conn_pause(struct conn *c)
-{
+void conn_pause(struct conn *c) {
     c->paused = true;
     if (c->state == CONN_OPEN || c->state == CONN_HANDSHAKE) set_reading(c);
 }
 
-void conn_resume(struct conn *c)
-{
+void conn_resume(struct conn *c) {
     if (!c->paused) return;
     c->paused = false;
     c->last_read = uv_now(c->loop); /* the silence was ours */
@@ -541,8 +513,7 @@ void conn_resume(struct conn *c)
 
 /* ---- beginning ---- */
 
-struct conn *conn_new(uv_loop_t *loop, struct tls_config *cfg, const struct conn_events *ev, void *owner)
-{
+struct conn *conn_new(uv_loop_t *loop, struct tls_config *cfg, const struct conn_events *ev, void *owner) {
     struct conn *c = mem_zalloc(sizeof *c);
     c->loop = loop;
     c->config = cfg;
@@ -556,8 +527,7 @@ struct conn *conn_new(uv_loop_t *loop, struct tls_config *cfg, const struct conn
     return c;
 }
 
-static void set_address(struct conn *c)
-{
+static void set_address(struct conn *c) {
     struct sockaddr_storage sa;
     int len = sizeof sa;
     char ip[64];
@@ -573,15 +543,13 @@ static void set_address(struct conn *c)
     }
 }
 
-void conn_start_deadline(struct conn *c)
-{
+void conn_start_deadline(struct conn *c) {
     uv_update_time(c->loop); /* a loop that was busy has an old idea of now */
-    c->open_by = uv_now(c->loop) + CONN_HANDSHAKE_MS;
+    c->open_by = uv_now(c->loop) + CONN_MS(CONN_HANDSHAKE_MS);
     conn_arm(c, c->open_by);
 }
 
-void conn_begin_tls(struct conn *c, const char *server_name)
-{
+void conn_begin_tls(struct conn *c, const char *server_name) {
     uv_tcp_nodelay(&c->s.tcp, 1);
     uv_tcp_keepalive(&c->s.tcp, 1, 60);
     set_address(c);
@@ -592,8 +560,7 @@ void conn_begin_tls(struct conn *c, const char *server_name)
 }
 
 MUST_USE enum status conn_accept(uv_loop_t *loop, uv_stream_t *listener, struct tls_config *cfg,
-                                 const struct conn_events *ev, void *owner, struct conn **ret)
-{
+                                 const struct conn_events *ev, void *owner, struct conn **ret) {
     struct conn *c = conn_new(loop, cfg, ev, owner);
     c->is_pipe = cfg == NULL;
     c->state = CONN_HANDSHAKE;
@@ -623,38 +590,31 @@ MUST_USE enum status conn_accept(uv_loop_t *loop, uv_stream_t *listener, struct 
 
 /* ---- facts ---- */
 
-bool conn_is_paused(const struct conn *c)
-{
+bool conn_is_paused(const struct conn *c) {
     return c->paused;
 }
 
-bool conn_is_closing(const struct conn *c)
-{
+bool conn_is_closing(const struct conn *c) {
     return c->state >= CONN_FLUSHING;
 }
 
-const struct tls_peer *conn_peer(const struct conn *c)
-{
+const struct tls_peer *conn_peer(const struct conn *c) {
     static const struct tls_peer nobody;
     return c->tls ? tls_get_peer(c->tls) : &nobody;
 }
 
-const char *conn_alpn(const struct conn *c)
-{
+const char *conn_alpn(const struct conn *c) {
     return c->tls ? tls_get_alpn(c->tls) : NULL;
 }
 
-struct tls *conn_tls(struct conn *c)
-{
+struct tls *conn_tls(struct conn *c) {
     return c->tls;
 }
 
-void conn_address(const struct conn *c, char *out, size_t len)
-{
+void conn_address(const struct conn *c, char *out, size_t len) {
     snprintf(out, len, "%s", c->address);
 }
 
-struct conn_stats conn_get_stats(const struct conn *c)
-{
+struct conn_stats conn_get_stats(const struct conn *c) {
     return c->stats;
 }

@@ -5,8 +5,7 @@
 
 #include <stdio.h>
 
-static void on_connected(uv_connect_t *req, int rc)
-{
+static void on_connected(uv_connect_t *req, int rc) {
     struct conn *c = req->data;
     if (c->state != CONN_CONNECTING || rc == UV_ECANCELED) return; /* closed, or gone on to the next address */
     if (rc) {
@@ -21,8 +20,7 @@ static void on_connected(uv_connect_t *req, int rc)
     conn_begin_tls(c, tls_config_checks_name(c->config) ? c->host : NULL);
 }
 
-static void connect_now(struct conn *c)
-{
+static void connect_now(struct conn *c) {
     const struct sockaddr *sa = (const struct sockaddr *)&c->fixed;
     c->connect_by = 0;
     if (c->addresses) {
@@ -43,13 +41,12 @@ static void connect_now(struct conn *c)
         snprintf(text, sizeof text, "cannot connect to %.200s: %s", c->address, uv_strerror(rc));
         conn_close(c, conn_uv_status(rc), text);
     } else if (c->next_address) {
-        c->connect_by = uv_now(c->loop) + CONN_CONNECT_MS;
+        c->connect_by = uv_now(c->loop) + CONN_MS(CONN_CONNECT_MS);
         conn_arm(c, c->connect_by);
     }
 }
 
-static void on_address_given_up(uv_handle_t *h)
-{
+static void on_address_given_up(uv_handle_t *h) {
     struct conn *c = h->data;
     if (c->state >= CONN_CLOSING) {
         conn_on_handle_closed(h);
@@ -61,8 +58,7 @@ static void on_address_given_up(uv_handle_t *h)
 }
 
 /* The next address, or the end. A uv_tcp_t connects once in its life. */
-void conn_try_next_address(struct conn *c)
-{
+void conn_try_next_address(struct conn *c) {
     if (c->state == CONN_CONNECTING) {
         if (!c->next_address) {
             conn_close_handles(c);
@@ -75,8 +71,7 @@ void conn_try_next_address(struct conn *c)
     connect_now(c);
 }
 
-static void on_resolved(uv_getaddrinfo_t *req, int rc, struct addrinfo *list)
-{
+static void on_resolved(uv_getaddrinfo_t *req, int rc, struct addrinfo *list) {
     struct resolve *r = (struct resolve *)req;
     struct conn *c = r->conn;
     mem_free(r);
@@ -98,8 +93,7 @@ static void on_resolved(uv_getaddrinfo_t *req, int rc, struct addrinfo *list)
 }
 
 struct conn *conn_connect(uv_loop_t *loop, struct tls_config *cfg, const char *host, uint16_t port,
-                          const struct conn_events *ev, void *owner)
-{
+                          const struct conn_events *ev, void *owner) {
     struct conn *c = conn_new(loop, cfg, ev, owner);
     c->host = mem_strdup(host);
     snprintf(c->address, sizeof c->address, strchr(host, ':') ? "[%.60s]:%u" : "%.60s:%u", host, port);

@@ -6,6 +6,13 @@
 
 #define CONN_CONNECT_MS 3000 /* one address of several */
 
+#ifdef HAECHI_TEST_HOOKS
+extern unsigned conn_speed;
+#define CONN_MS(ms) ((ms) / conn_speed)
+#else
+#define CONN_MS(ms) (ms)
+#endif
+
 enum conn_state {
     CONN_RESOLVING,  /* name -> addresses; also connecting to the next one of them */
     CONN_CONNECTING, /* TCP */
