@@ -248,15 +248,15 @@ $(GEN)/haechi.pb-c.c: proto/haechi.proto | $(BUILDROOT)/.packages
 	$(Q)protoc-c --proto_path=proto --c_out=$(GEN) proto/haechi.proto
 $(GEN)/haechi.pb-c.h: $(GEN)/haechi.pb-c.c ;
 
-# A dictionary file becomes an array of its bytes.
+# A dictionary file becomes an array of its bytes; '-' in its name becomes '_'.
 $(GEN)/dict_%.c: proto/dict/%.dict
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
 	@{ echo '#include <stddef.h>'; \
-	   echo 'extern const unsigned char dict_$*[];'; echo 'extern const size_t dict_$*_len;'; \
-	   echo 'const unsigned char dict_$*[] = {'; \
+	   echo 'extern const unsigned char dict_$(subst -,_,$*)[];'; echo 'extern const size_t dict_$(subst -,_,$*)_len;'; \
+	   echo 'const unsigned char dict_$(subst -,_,$*)[] = {'; \
 	   od -An -v -tu1 -w32 $< | sed 's/  */,/g; s/^,//; s/$$/,/'; \
-	   echo '};'; echo 'const size_t dict_$*_len = sizeof dict_$*;'; } >$@
+	   echo '};'; echo 'const size_t dict_$(subst -,_,$*)_len = sizeof dict_$(subst -,_,$*);'; } >$@
 
 $(DEPS)/mbedtls-%/.done: ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh mbedtls $(@D)
 $(DEPS)/yyjson-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh yyjson $(@D)

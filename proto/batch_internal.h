@@ -1,0 +1,42 @@
+/* What batch.c, batch_read.c and batch_build.c share: the header's fields, the digest, zstd's parameters, dictionaries. */
+#ifndef HAECHI_BATCH_INTERNAL_H
+#define HAECHI_BATCH_INTERNAL_H
+
+#include "batch.h"
+
+/* Field numbers of BatchHeader in haechi.proto. */
+enum batch_field {
+    BATCH_CHANNEL = 1,
+    BATCH_COMPUTER = 2,
+    BATCH_EPOCH = 3,
+    BATCH_N_EVENTS = 4,
+    BATCH_RUNS = 5,
+    BATCH_MIN_TIME = 6,
+    BATCH_TIME_SPAN = 7,
+    BATCH_GUIDS = 8,
+    BATCH_COLUMNS_LEN = 9,
+    BATCH_COLUMNS_RAW_LEN = 10,
+    BATCH_PAYLOAD_LEN = 11,
+    BATCH_PAYLOAD_RAW_LEN = 12,
+    BATCH_DICT_ID = 13,
+    BATCH_DIGEST = 15
+};
+
+enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
+
+#define BATCH_DIGEST_FIELD_LEN (2u + BATCH_DIGEST_LEN) /* tag, length, digest: the header's last bytes */
+
+/* XXH3-128, big-endian, over the header's bytes before the digest field and the body. */
+void batch_digest(struct slice header_before, struct slice body, uint8_t out[BATCH_DIGEST_LEN]);
+
+#define BATCH_WINDOW_LOG_MAX 23u
+
+/* A dictionary of proto/dict; .p NULL when the id is not known. */
+struct slice batch_dict(uint32_t id);
+#define BATCH_DICT_NEWEST 1u
+
+/* For measurements: when a builder uses the dictionary. */
+enum batch_dict_use { BATCH_DICT_SMALL, BATCH_DICT_NEVER, BATCH_DICT_ALWAYS };
+void batch_builder_use_dict(struct batch_builder *b, enum batch_dict_use use);
+
+#endif
