@@ -392,6 +392,9 @@ static void note_success(struct writer *w, uint64_t took_us) {
     w->state.n_duplicates += w->group.n_duplicates;
     w->state.commit_us_total += took_us;
     if (took_us > w->state.commit_us_max) w->state.commit_us_max = took_us;
+    size_t bucket = 0;
+    while (bucket + 1 < WRITER_BUCKETS && took_us > UINT64_C(1) << bucket) bucket++;
+    w->state.commit_us_bucket[bucket]++;
     pthread_mutex_unlock(&w->lock);
 }
 

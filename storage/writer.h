@@ -92,10 +92,13 @@ MUST_USE enum status writer_read_block(struct writer *w, const struct db_block *
 
 /* ---- any thread ---- */
 
+#define WRITER_BUCKETS 24 /* the last has all that took longer */
+
 struct writer_state {
     uint64_t n_commits, n_items, n_events, n_bytes, n_duplicates;
     uint64_t queued_bytes, queued_items;
     uint64_t commit_us_total, commit_us_max;
+    uint64_t commit_us_bucket[WRITER_BUCKETS]; /* commits that took at most 2^i microseconds and over half of that */
     bool full;           /* commits fail for lack of space */
     char failure[ERROR_TEXT_MAX]; /* why commits fail now; empty when they do not */
     double cpu_s;        /* of the writer thread */
