@@ -264,10 +264,24 @@ static void say_after(struct ingest_door *d) {
     if (!d->thirsty && list_is_empty(&d->waiting)) uv_timer_stop(&d->retry);
 }
 
+static void end_call(struct call *c) {
+    bool failed = c->answer.st && c->answer.st != ST_TOOBIG && c->answer.st != ST_INVALID;
+    c->answer.door->n_in_flight--;
+    c->done(c->arg, failed ? ST_CANCELLED : c->answer.st, &c->answer.err);
+    mem_free(c);
+}
+
+void ingest_door_drain(struct ingest_door *d) {
+    struct answer *a;
+    while ((a = queue_try_take(d->answers))) {
+        if (a->is_call) end_call(container_of(a, struct call, answer));
+        else complete(container_of(a, struct batch, answer));
+    }
+}
+
 static void on_answers(uv_async_t *a) {
     struct ingest_door *d = a->data;
-    struct batch *b;
-    while ((b = queue_try_take(d->answers))) complete(b);
+    ingest_door_drain(d);
     put_waiting(d);
     say_after(d);
 }

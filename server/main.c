@@ -449,7 +449,7 @@ int main(int argc, char **argv) {
     struct error err = {0};
     struct buf text = {0};
     if (args_wants_help(argc, argv)) {
-        args_help(&text, "haechid", &command);
+        args_help(&text, "", &command);
         fputs(buf_cstr(&text), stdout);
         buf_free(&text);
         return 0;
