@@ -78,6 +78,9 @@ MUST_USE enum status event_decode(struct slice bytes, struct arena *a, struct ev
  * at the end. */
 void event_write_xml(const struct event *ev, struct buf *out);
 
+/* The escaping of event_write_xml alone, for a text or for a value between single quotes. */
+void event_escape_xml(struct buf *out, struct slice s, bool in_attribute);
+
 /* The first value with that name (ASCII case ignored: SourceProcessGUID and SourceProcessGuid are one); .p NULL when
  * there is none. */
 struct slice event_value(const struct event *ev, const char *name);

@@ -60,6 +60,11 @@ static void put_escaped(struct writer *w, struct slice s, bool in_attribute) {
     }
 }
 
+void event_escape_xml(struct buf *out, struct slice s, bool in_attribute) {
+    struct writer w = {out, '\'', false};
+    put_escaped(&w, s, in_attribute);
+}
+
 static void put_fragment(struct writer *w, struct slice s) {
     for (; s.len; s = slice_from(s, 1)) {
         size_t run = 0;
