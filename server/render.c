@@ -77,9 +77,9 @@ static struct slice unique_key(const struct event *ev, size_t i, unsigned *unnam
         if (!key_taken(keys, i, d->name)) return d->name;
         buf_slice_append(&b, d->name);
     } else if (d->element == EVENT_BINARY) {
-        buf_str(&b, "Binary");
+        buf_str(&b, "<Binary>");
     } else {
-        buf_printf(&b, "param%u", ++*unnamed);
+        buf_printf(&b, "#%u", ++*unnamed);
     }
     size_t stem = b.len;
     for (unsigned n = 2; key_taken(keys, i, buf_slice(&b)); n++) {

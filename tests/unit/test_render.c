@@ -35,8 +35,8 @@ static void test_json(void **state) {
                         "{\"host\":\"h\",\"channel\":\"C\",\"epoch\":2,\"record_id\":18446744073709551615,"
                         "\"time\":\"2023-09-24T03:33:20.0000001Z\",\"provider\":\"P\",\"event_id\":1,"
                         "\"computer\":\"=cmd()\",\"data\":{\"A\":\"x\\u0001\\\"\\\\\\n\",\"A#2\":\"again\","
-                        "\"param1\":\"first\",\"param2\":\"named so\",\"param2#2\":\"second\",\"S\":\"\\ud800\","
-                        "\"Binary\":\"00FF\"}}\n");
+                        "\"#1\":\"first\",\"param2\":\"named so\",\"#2\":\"second\",\"S\":\"\\ud800\","
+                        "\"<Binary>\":\"00FF\"}}\n");
     where.epoch = EPOCH_CONTENT;
     buf_clear(&out);
     render_event(&out, RENDER_JSON, &where, &ev);

@@ -1,0 +1,58 @@
+/* The commands of `haechi`: each has a row in a table (name, synopsis, options, help) and a function. Help, man page
+ * and completion say what the rows say. */
+#ifndef HAECHI_COMMANDS_H
+#define HAECHI_COMMANDS_H
+
+#include "args.h"
+#include "client.h"
+
+#include <yyjson.h>
+
+/* Every command's options begin with these. */
+struct common {
+    const char *api;
+    bool json;
+};
+#define OPTION_API {"api", ARG_STRING, offsetof(struct common, api), "ADDRESS", "the collector's API: unix:PATH or https://HOST:PORT (else HAECHI_API, else the default socket)"}
+#define OPTION_JSON {"json", ARG_FLAG, offsetof(struct common, json), NULL, "print JSON, one object a line"}
+
+struct command {
+    struct arg_command args;
+    const char *summary; /* one line for the overview */
+    size_t options_size;
+    /* ST_OK, or the failure with its sentence; what it prints goes to stdout. */
+    enum status (*run)(struct client *c, const void *options, const struct arg_list *words, struct error *err);
+};
+
+extern const struct command fleet_commands[], event_commands[], store_commands[], import_commands[];
+extern const size_t n_fleet_commands, n_event_commands, n_store_commands, n_import_commands;
+
+#define OPTIONS(table) (table), sizeof(table) / sizeof *(table)
+
+/* ---- shared by commands ---- */
+
+/* Parses one line of JSON; ST_FORMAT with a sentence. Escapes of lone surrogates come out as WTF-8. */
+MUST_USE enum status json_line(struct slice line, yyjson_doc **ret, struct error *err);
+struct slice json_text(yyjson_val *object, const char *key); /* empty when absent */
+uint64_t json_uint(yyjson_val *object, const char *key);
+bool json_bool(yyjson_val *object, const char *key);
+/* "2026-11-24 10:00:00" from an RFC 3339 text; "-" when absent or in 1601. */
+struct slice json_time(yyjson_val *object, const char *key, char out[24]);
+
+/* client_line_fn: prints the line on stdout; ST_CLOSED when stdout is gone. */
+enum status print_line(void *ctx, struct slice line);
+/* "1.5 MiB" into out. */
+const char *human_bytes(uint64_t bytes, char out[32]);
+/* Checks a time for --since, --until, --at before it is sent. */
+MUST_USE enum status check_time(const char *option, const char *text, struct error *err);
+
+/* A bar on stderr, when that is a terminal and the work takes over a second. */
+struct progress {
+    uint64_t started_ms, drawn_ms;
+    const char *what;
+};
+void progress_begin(struct progress *p, const char *what);
+void progress_show(struct progress *p, uint64_t done, uint64_t all); /* all 0: not known */
+void progress_end(struct progress *p);
+
+#endif
