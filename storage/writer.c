@@ -337,6 +337,13 @@ static enum status write_once(struct writer *w, struct partition *p, struct erro
     return st;
 }
 
+/* LMDB calls a write that came out short, as the last one before a full disk does, an input/output error. */
+static bool is_out_of_space(struct writer *w, enum status st) {
+    uint64_t left, total;
+    if (st != ST_IO || file_space(w->db->dir, &left, &total, NULL)) return st == ST_FULL;
+    return left < 4 * (uint64_t)group_bytes(&w->group) + ((uint64_t)16 << 20);
+}
+
 static enum status write_group(struct writer *w, struct partition **ret, struct error *err) {
     enum status st = check_space(w, err);
     if (!st) st = choose_partition(w, ret, err);
@@ -346,7 +353,8 @@ static enum status write_group(struct writer *w, struct partition **ret, struct 
         st = env_grow((*ret)->events, group_bytes(&w->group), err);
         if (!st) st = write_once(w, *ret, err);
     }
-    if (st == ST_FULL) {
+    if (is_out_of_space(w, st)) {
+        st = ST_FULL;
         error_prefix(err, st, "no space for events; free some space on the file system of %s or shorten the retention", w->db->dir);
     }
     return st;
