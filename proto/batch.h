@@ -89,7 +89,8 @@ void batch_reader_free(struct batch_reader **r);
  * until the next batch_open_columns on this reader. A header that lies gives ST_CORRUPT with a sentence. */
 MUST_USE enum status batch_open_columns(struct batch_reader *r, const struct batch_header *h, struct slice body,
                                         struct batch_columns *ret, struct error *err);
-/* Decompresses the payload; event i is payload_at[i], payload_len[i] in it. Valid until the next batch_open_payload on
+/* Decompresses the payload and puts back what the columns hold (record id, time); event i is payload_at[i],
+ * payload_len[i] of the columns in it, for event_decode. Needs no batch_open_columns before, but is quicker after it. Valid until the next batch_open_payload on
  * this reader; it does not disturb the columns. */
 MUST_USE enum status batch_open_payload(struct batch_reader *r, const struct batch_header *h, struct slice body,
                                         struct slice *ret_payload, struct error *err);

@@ -24,6 +24,12 @@ enum batch_field {
 
 enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
+/* Event's fields that the columns say as well: cut out of the payload, put back at the event's end when it is opened. */
+enum { EVENT_FIELD_RECORD_ID = 16, EVENT_FIELD_TIME = 17 };
+
+/* In the column of GUID counts: the event kept its record id field as it was (none, or another than the column's). */
+#define BATCH_KEPT_RECORD_ID 8u
+
 #define BATCH_DIGEST_FIELD_LEN (2u + BATCH_DIGEST_LEN) /* tag, length, digest: the header's last bytes */
 
 /* XXH3-128, big-endian, over the header's bytes before the digest field and the body. */
@@ -35,8 +41,9 @@ void batch_digest(struct slice header_before, struct slice body, uint8_t out[BAT
 struct slice batch_dict(uint32_t id);
 #define BATCH_DICT_NEWEST 1u
 
-/* For measurements: when a builder uses the dictionary. */
-enum batch_dict_use { BATCH_DICT_SMALL, BATCH_DICT_NEVER, BATCH_DICT_ALWAYS };
-void batch_builder_use_dict(struct batch_builder *b, enum batch_dict_use use);
+/* For measurements: this builder, with which nothing was finished yet, and those beside it use no dictionary. */
+void batch_builder_no_dict(struct batch_builder *b);
+/* Bytes of its zstd contexts. */
+size_t batch_builder_zstd_bytes(const struct batch_builder *b);
 
 #endif

@@ -115,6 +115,7 @@ static double cpu_s(void) {
 
 struct result {
     size_t events, batches, header, guids, columns, columns_raw, payload, payload_raw;
+    size_t zstd_bytes;
     double build_s, parse_s, check_s, columns_s, payload_s;
 };
 
@@ -155,7 +156,7 @@ static void open_block(struct batch_reader *r, struct arena *a, struct slice blo
     res->payload_raw += h.payload_raw_len;
 }
 
-static struct result run(size_t per_batch, enum batch_dict_use dict) {
+static struct result run(size_t per_batch, bool dict) {
     struct result res = {0};
     struct batch_builder *b = batch_builder_new(0);
     struct batch_reader *r = batch_reader_new();
@@ -163,7 +164,7 @@ static struct result run(size_t per_batch, enum batch_dict_use dict) {
     arena_init(&a, 1 << 20);
     struct buf out = {0};
     uint32_t header_len;
-    batch_builder_use_dict(b, dict);
+    if (!dict) batch_builder_no_dict(b);
     for (size_t k = 0; k < n_hosts; k++) {
         const struct host *h = &hosts[k];
         for (size_t i = 0; i < h->n;) {
@@ -181,6 +182,7 @@ static struct result run(size_t per_batch, enum batch_dict_use dict) {
             open_block(r, &a, buf_slice(&out), header_len, &res);
         }
     }
+    res.zstd_bytes = batch_builder_zstd_bytes(b);
     buf_free(&out);
     arena_deinit(&a);
     batch_reader_free(&r);
@@ -190,10 +192,10 @@ static struct result run(size_t per_batch, enum batch_dict_use dict) {
 
 static void print_row(size_t per_batch, const char *dict, const struct result *r) {
     double n = (double)r->events, us = 1e6 / n;
-    printf("%6zu  %-5s %7.2f %6.1f %6.2f %8.1f %8.1f | %7.3f %7.3f | %6.0f %7.3f %7.3f %7.3f\n", per_batch, dict,
+    printf("%6zu  %-5s %7.2f %6.1f %6.2f %8.1f %8.1f | %7.3f %7.3f %7zu | %6.0f %7.3f %7.3f %7.3f\n", per_batch, dict,
            (double)r->header / n, (double)r->guids / n, (double)r->columns / n, (double)r->payload / n,
            (double)(r->header + r->columns + r->payload) / n, r->build_s * us,
-           (double)r->payload_raw / r->build_s / 1e6 / 1000, r->parse_s * 1e9 / (double)r->batches, r->check_s * us,
+           (double)r->payload_raw / r->build_s / 1e6 / 1000, r->zstd_bytes / 1024, r->parse_s * 1e9 / (double)r->batches, r->check_s * us,
            r->columns_s * us, r->payload_s * us);
 }
 
@@ -220,16 +222,14 @@ int main(int argc, char **argv) {
         return 0;
     }
     printf("%zu events of %zu hosts\n", n_events, n_hosts);
-    printf("                 bytes/event                                | build            | open, us/event\n");
-    printf("events  dict   header  guids columns payload    total |  us/ev     GB/s | header  digest columns payload\n"
-           "                                                                           ns/batch\n");
+    printf("                 bytes/event                                | build                    | open, us/event\n");
+    printf("events  dict   header  guids columns payload    total |  us/ev     GB/s zstd KB | header  digest columns payload\n"
+           "                                                                                   ns/batch\n");
     static const size_t sizes[] = {20, 100, 1000};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        struct result without = run(sizes[i], BATCH_DICT_NEVER), with = run(sizes[i], BATCH_DICT_ALWAYS),
-                      as_is = run(sizes[i], BATCH_DICT_SMALL);
-        print_row(sizes[i], "none", &without);
-        print_row(sizes[i], "all", &with);
-        print_row(sizes[i], "auto", &as_is);
+        struct result without = run(sizes[i], false), with = run(sizes[i], true);
+        print_row(sizes[i], "no", &without);
+        print_row(sizes[i], "yes", &with);
     }
     buf_free(&path);
     return 0;
