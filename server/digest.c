@@ -40,6 +40,7 @@ struct digest {
     uv_sem_t moved;
     struct queue *bell; /* holds one ring at most */
     _Atomic uint64_t position;
+    _Atomic uint64_t wanted; /* digest_sync: write the run once it holds this pack */
     _Atomic bool stopping, ended;
     struct clears *clears;
     struct batch_reader *reader;
@@ -358,7 +359,7 @@ static bool step(struct digest *d) {
 static void wait_for_packs(struct digest *d) {
     void *ring;
     uint64_t age = d->run ? clock_mono_ms() - d->run_since_ms : 0;
-    int ms = !d->run ? -1 : age >= DIGEST_IDLE_MS ? 1 : (int)(DIGEST_IDLE_MS - age);
+    int ms = !d->run ? -1 : age >= d->o.idle_ms ? 1 : (int)(d->o.idle_ms - age);
     if (queue_take(d->bell, ms, &ring)) return;
 }
 
@@ -367,8 +368,10 @@ static void run(void *arg) {
     stats_thread_begin(d->o.stats, "digest");
     while (!atomic_load(&d->stopping)) {
         bool more = step(d);
-        bool old = d->run && clock_mono_ms() - d->run_since_ms >= DIGEST_IDLE_MS;
-        if (!more && old) flush_run(d);
+        bool old = d->run && clock_mono_ms() - d->run_since_ms >= d->o.idle_ms;
+        bool wanted =
+            d->run && atomic_load(&d->wanted) > atomic_load(&d->position) && d->next_seq > atomic_load(&d->wanted);
+        if (wanted || (!more && old)) flush_run(d);
         if (!more && !atomic_load(&d->stopping)) wait_for_packs(d);
     }
     flush_run(d);
@@ -421,6 +424,7 @@ MUST_USE enum status digest_start(const struct digest_options *o, struct digest 
     struct digest *d = mem_zalloc(sizeof *d);
     uint64_t seq;
     d->o = *o;
+    if (!d->o.idle_ms) d->o.idle_ms = DIGEST_IDLE_MS;
     d->reader = batch_reader_new();
     d->seen = mem_zalloc(SEEN_SLOTS * sizeof *d->seen);
     arena_init(&d->header_arena, HEADER_ARENA_CAP);
@@ -460,6 +464,18 @@ void digest_wake(void *digest, uint64_t last_seq) {
 
 uint64_t digest_position(const struct digest *d) {
     return atomic_load(&d->position);
+}
+
+bool digest_sync(struct digest *d, unsigned timeout_ms) {
+    uint64_t seq = db_last_seq(d->o.db), until = clock_mono_ms() + timeout_ms;
+    uint64_t was = atomic_load(&d->wanted);
+    while (was < seq && !atomic_compare_exchange_weak(&d->wanted, &was, seq)) continue;
+    ring_bell(d);
+    while (digest_position(d) < seq && clock_mono_ms() < until && !atomic_load(&d->ended)) {
+        struct timespec tick = {0, 2000000};
+        (void)nanosleep(&tick, NULL);
+    }
+    return digest_position(d) >= seq;
 }
 
 bool digest_wait(struct digest *d, uint64_t seq) {

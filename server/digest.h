@@ -19,6 +19,7 @@ struct digest_options {
     struct db *db;
     struct writer *writer; /* for explaining holes; NULL: holes stay open */
     struct stats *stats;
+    unsigned idle_ms; /* a run is written when it is this old; 0: DIGEST_IDLE_MS */
     void (*progress)(void *ctx, uint64_t seq, uint64_t last_seq); /* on the digest thread, now and then; may be NULL */
     void *progress_ctx;
 };
@@ -27,6 +28,9 @@ MUST_USE enum status digest_start(const struct digest_options *o, struct digest 
 void digest_stop(struct digest **d);               /* flushes, joins */
 void digest_wake(void *digest, uint64_t last_seq); /* any thread: there are packs up to last_seq; an ingest listener */
 uint64_t digest_position(const struct digest *d);  /* any thread: the pack up to which derived data is on disk */
+/* Has what is committed by now written, and waits for it, at most timeout_ms: so that a question to the process table sees
+ * what was acked a moment ago. Work threads. False: the digest is further behind than that. */
+bool digest_sync(struct digest *d, unsigned timeout_ms);
 /* Blocks until the position has reached seq: for a rebuild before serving. False: the digest ended. */
 bool digest_wait(struct digest *d, uint64_t seq);
 
