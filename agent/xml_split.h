@@ -45,11 +45,14 @@ struct xml_split {
     struct buf held;       /* bytes as fed, while they are no whole character (UTF-16) or not yet a known encoding */
     struct buf text;       /* WTF-8, not yet taken */
     struct buf line_text;  /* XML_SYSLOG: the line in work, unescaped */
-    size_t taken;          /* of text: handed out, to be dropped at the next call */
-    size_t scan;           /* of text: looked at already */
-    uint64_t offset, line; /* of text.p[0] */
+    size_t head;           /* of text: done with */
+    size_t taken;          /* from there: handed out, to be dropped at the next call */
+    size_t scan;           /* from there: looked at already */
+    size_t seen;           /* from there: there when a tag was found unfinished */
+    uint64_t offset, line; /* of the byte at head */
     size_t line_scan;      /* XML_SYSLOG: of line_text */
-    bool in_line, finished, in_bad, skip_line;
+    bool in_line; /* an event, or a line, is in work */
+    bool finished, in_bad, skip_line;
     /* the tags that are open in the event in work; names as hashes */
     uint32_t open[XML_SPLIT_DEPTH];
     uint32_t depth;
