@@ -14,7 +14,7 @@
 #include "mem.h"
 #include "notify.h"
 #include "queue.h"
-#include "settings.h"
+#include "config.h"
 #include "stats.h"
 
 #include <signal.h>
@@ -41,7 +41,7 @@ struct notice { /* for the audit log */
 
 struct collector {
     struct words words;
-    struct settings settings;
+    struct config conf;
     const char **names, **api_addresses, **collectors;
     char *agent_address;
     uv_loop_t loop;
@@ -151,8 +151,8 @@ static void start_chores(struct collector *c, bool tick, bool expiry) {
     if (c->chores_run || c->stopping) return;
     c->tick_due = tick;
     c->expire_due = expiry;
-    c->retention_days = c->settings.retention_days;
-    c->retention_bytes = c->settings.retention_bytes;
+    c->retention_days = c->conf.retention_days;
+    c->retention_bytes = c->conf.retention_bytes;
     c->chores.data = c;
     c->chores_run = uv_queue_work(&c->loop, &c->chores, do_chores, on_chores_done) == 0;
 }
@@ -212,28 +212,28 @@ static void say_stays(const char *key) {
     log_warn("main", "%s has changed: it takes effect at the next start", key);
 }
 
-static struct settings_words words_of(const struct words *w) {
-    return (struct settings_words){.data = w->data, .listen = w->listen, .api = w->api, .log_level = w->log_level};
+static struct config_words words_of(const struct words *w) {
+    return (struct config_words){.data = w->data, .listen = w->listen, .api = w->api, .log_level = w->log_level};
 }
 
-static void apply_log_level(const struct settings *s) {
+static void apply_log_level(const struct config *s) {
     enum log_level level;
     if (!log_level_parse(slice_str(s->log_level), &level)) log_set_level(level);
 }
 
 static void on_hangup(uv_signal_t *s, int number) {
     struct collector *c = s->data;
-    struct settings fresh;
+    struct config fresh;
     struct error err = {0};
-    struct settings_words words = words_of(&c->words);
+    struct config_words words = words_of(&c->words);
     (void)number;
-    if (settings_load(c->words.config, &words, &fresh, &err)) {
+    if (config_load(c->words.config, &words, &fresh, &err)) {
         log_error("main", "the options stay as they were: %s", err.msg);
         stats_error(c->stats, "reload: %s", err.msg);
         return;
     }
-    settings_reload(&c->settings, &fresh, say_stays);
-    apply_log_level(&c->settings);
+    config_reload(&c->conf, &fresh, say_stays);
+    apply_log_level(&c->conf);
     log_info("main", "options read anew");
 }
 
@@ -254,9 +254,9 @@ static void on_progress(void *ctx, uint64_t seq, uint64_t last) {
 }
 
 static enum status open_store(struct collector *c, struct error *err) {
-    struct db_options o = {.map_bytes = c->settings.map_bytes, .min_free_bytes = c->settings.min_free_bytes};
-    enum status st = file_make_dir(c->settings.data, 0700, err);
-    if (!st) st = db_open(c->settings.data, &o, &c->db, err);
+    struct db_options o = {.map_bytes = c->conf.map_bytes, .min_free_bytes = c->conf.min_free_bytes};
+    enum status st = file_make_dir(c->conf.data, 0700, err);
+    if (!st) st = db_open(c->conf.data, &o, &c->db, err);
     if (!st && c->words.rebuild) st = db_drop_derived(c->db, err);
     return st;
 }
@@ -266,11 +266,11 @@ static void choose_names(struct collector *c) {
     static char host_name[256];
     char listen[256];
     uint16_t port;
-    c->names = mem_zalloc(mem_mul(c->settings.names.n + 8, sizeof *c->names));
+    c->names = mem_zalloc(mem_mul(c->conf.names.n + 8, sizeof *c->names));
     size_t n = 0;
-    for (; n < c->settings.names.n; n++) c->names[n] = c->settings.names.items[n];
+    for (; n < c->conf.names.n; n++) c->names[n] = c->conf.names.items[n];
     if (n) return;
-    if (address_parse(c->settings.listen, listen, &port, NULL)) listen[0] = 0;
+    if (address_parse(c->conf.listen, listen, &port, NULL)) listen[0] = 0;
     static char concrete[256];
     if (listen[0] && strcmp(listen, "0.0.0.0") != 0 && strcmp(listen, "::") != 0) {
         snprintf(concrete, sizeof concrete, "%s", listen);
@@ -284,11 +284,11 @@ static void choose_names(struct collector *c) {
 }
 
 static enum status open_fleet(struct collector *c, struct error *err) {
-    char *ca_dir = file_join(c->settings.data, "ca");
+    char *ca_dir = file_join(c->conf.data, "ca");
     struct fleet_options o = {.ca_dir = ca_dir,
-                              .supplied_ca_cert = *c->settings.ca_certificate ? c->settings.ca_certificate : NULL,
-                              .supplied_ca_key = *c->settings.ca_key ? c->settings.ca_key : NULL,
-                              .host_cert_days = c->settings.host_days,
+                              .supplied_ca_cert = *c->conf.ca_certificate ? c->conf.ca_certificate : NULL,
+                              .supplied_ca_key = *c->conf.ca_key ? c->conf.ca_key : NULL,
+                              .host_cert_days = c->config.host_days,
                               .now = clock_wall};
     choose_names(c);
     o.server_names = c->names;
@@ -298,7 +298,7 @@ static enum status open_fleet(struct collector *c, struct error *err) {
 }
 
 static enum status open_ingest(struct collector *c, struct error *err) {
-    const struct settings *s = &c->settings;
+    const struct config *s = &c->conf;
     struct ingest_options o = {.db = c->db,
                                .stats = c->stats,
                                .spacing_ms = (unsigned)s->spacing_ms,
@@ -326,8 +326,8 @@ static enum status open_ingest(struct collector *c, struct error *err) {
 }
 
 static enum status open_listener(struct collector *c, struct error *err) {
-    const struct settings *s = &c->settings;
-    c->collectors = settings_list(&s->collectors);
+    const struct config *s = &c->conf;
+    c->collectors = config_list(&s->collectors);
     struct listener_options o = {.address = s->listen,
                                  .loops = (unsigned)s->loops,
                                  .max_connections = s->max_connections,
@@ -356,7 +356,7 @@ static enum status open_listener(struct collector *c, struct error *err) {
 }
 
 static enum status open_api(struct collector *c, struct error *err) {
-    c->api_addresses = settings_list(&c->settings.api);
+    c->api_addresses = config_list(&c->conf.api);
     struct api_options o = {.db = c->db,
                             .fleet = c->fleet,
                             .ingest = c->ingest,
@@ -364,8 +364,8 @@ static enum status open_api(struct collector *c, struct error *err) {
                             .stats = c->stats,
                             .listener = c->listener,
                             .addresses = c->api_addresses,
-                            .certificate_file = *c->settings.api_certificate ? c->settings.api_certificate : NULL,
-                            .key_file = *c->settings.api_key ? c->settings.api_key : NULL,
+                            .certificate_file = *c->conf.api_certificate ? c->conf.api_certificate : NULL,
+                            .key_file = *c->conf.api_key ? c->conf.api_key : NULL,
                             .agent_address = c->agent_address};
     enum status st = api_start(&c->loop, &o, &c->api, err);
     if (!st) ingest_on_committed(c->ingest, api_committed, c->api);
@@ -391,8 +391,8 @@ static void serve(struct collector *c) {
     c->watchdog_ms = notify_watchdog_ms();
     printf("listening on port %u\n", listener_port(c->listener));
     fflush(stdout);
-    log_info("main", "version %s serves agents on %s (port %u), data in %s", HAECHI_VERSION, c->settings.listen,
-             listener_port(c->listener), c->settings.data);
+    log_info("main", "version %s serves agents on %s (port %u), data in %s", HAECHI_VERSION, c->conf.listen,
+             listener_port(c->listener), c->conf.data);
     notify_send("READY=1\nSTATUS=serving");
     (void)uv_run(&c->loop, UV_RUN_DEFAULT);
     notify_send("STOPPING=1");
@@ -464,14 +464,14 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (c.words.print_config) {
-        settings_sample(&text);
+        config_sample(&text);
         fputs(buf_cstr(&text), stdout);
         buf_free(&text);
         return 0;
     }
     log_init("haechid", LOG_INFO);
-    struct settings_words given = words_of(&c.words);
-    if (settings_load(c.words.config, &given, &c.settings, &err)) {
+    struct config_words given = words_of(&c.words);
+    if (config_load(c.words.config, &given, &c.conf, &err)) {
         fprintf(stderr, "haechid: %s\n", err.msg);
         return c.words.config ? 1 : 2;
     }
@@ -479,13 +479,13 @@ int main(int argc, char **argv) {
     if (c.words.check_config) {
         printf("%s: good\n", c.words.config ? c.words.config : "the options are");
     } else {
-        apply_log_level(&c.settings);
+        apply_log_level(&c.conf);
         umask(077);
         signal(SIGPIPE, SIG_IGN);
         raise_file_limit();
         tls_global_init();
         code = run(&c);
     }
-    settings_free(&c.settings);
+    config_free(&c.conf);
     return code;
 }

@@ -1,5 +1,5 @@
 /* Options of haechid: the table and the checks that need more than one option. */
-#include "settings.h"
+#include "config.h"
 #include "address.h"
 #include "file.h"
 #include "log.h"
@@ -11,8 +11,8 @@
 
 static const struct conf_option options[] = {
 #define OPTION(member, key, type, fallback, least, most, reloadable, help) \
-    {key, type, offsetof(struct settings, member), fallback, least, most, reloadable, help},
-#include "settings.def"
+    {key, type, offsetof(struct config, member), fallback, least, most, reloadable, help},
+#include "config.def"
 #undef OPTION
 };
 #define N_OPTIONS (sizeof options / sizeof *options)
@@ -36,7 +36,7 @@ static enum status check_pair(const char *a, const char *b, const char *what, st
     return error_set(err, ST_INVALID, "%s.certificate and %s.key belong together: give both or none", what, what);
 }
 
-static enum status check(const struct settings *s, struct error *err) {
+static enum status check(const struct config *s, struct error *err) {
     enum log_level level;
     char host[256];
     uint16_t port;
@@ -58,9 +58,9 @@ static enum status check(const struct settings *s, struct error *err) {
     return st;
 }
 
-MUST_USE enum status settings_load(const char *file, const struct settings_words *words, struct settings *ret,
-                                   struct error *err) {
-    struct settings s = {0};
+MUST_USE enum status config_load(const char *file, const struct config_words *words, struct config *ret,
+                                 struct error *err) {
+    struct config s = {0};
     struct buf text = {0};
     enum status st = ST_OK;
     conf_defaults(options, N_OPTIONS, &s);
@@ -75,13 +75,13 @@ MUST_USE enum status settings_load(const char *file, const struct settings_words
     }
     buf_free(&text);
     if (st)
-        settings_free(&s);
+        config_free(&s);
     else
         *ret = s;
     return st;
 }
 
-void settings_free(struct settings *s) {
+void config_free(struct config *s) {
     conf_free(options, N_OPTIONS, s);
     memset(s, 0, sizeof *s);
 }
@@ -108,7 +108,7 @@ static void swap(void *a, void *b, size_t len) {
     memcpy(b, t, len);
 }
 
-void settings_reload(struct settings *current, struct settings *fresh, void (*stays)(const char *key)) {
+void config_reload(struct config *current, struct config *fresh, void (*stays)(const char *key)) {
     static const size_t size_of[] = {[CONF_BOOL] = sizeof(bool),         [CONF_UINT] = sizeof(uint64_t),
                                      [CONF_STRING] = sizeof(char *),     [CONF_STRINGS] = sizeof(struct conf_strings),
                                      [CONF_DURATION] = sizeof(uint64_t), [CONF_SIZE] = sizeof(uint64_t)};
@@ -120,14 +120,14 @@ void settings_reload(struct settings *current, struct settings *fresh, void (*st
         else if (!same(o, a, b))
             stays(o->key);
     }
-    settings_free(fresh);
+    config_free(fresh);
 }
 
-void settings_sample(struct buf *out) {
+void config_sample(struct buf *out) {
     conf_sample(out, options, N_OPTIONS);
 }
 
-const char **settings_list(const struct conf_strings *s) {
+const char **config_list(const struct conf_strings *s) {
     const char **list = mem_zalloc(mem_mul(s->n + 1, sizeof *list));
     for (size_t i = 0; i < s->n; i++) list[i] = s->items[i];
     return list;
