@@ -24,8 +24,7 @@ struct batcher {
     struct buf position; /* behind the last event that was added */
 };
 
-struct batcher *batcher_new(const struct batcher_options *o)
-{
+struct batcher *batcher_new(const struct batcher_options *o) {
     struct batcher *b = mem_zalloc(sizeof *b);
     b->o = *o;
     if (!b->o.max_events) b->o.max_events = BATCHER_LIVE_EVENTS;
@@ -36,8 +35,7 @@ struct batcher *batcher_new(const struct batcher_options *o)
     return b;
 }
 
-void batcher_free(struct batcher **b)
-{
+void batcher_free(struct batcher **b) {
     if (!*b) return;
     for (size_t i = 0; i < BATCHER_MAX_LOGS; i++) {
         struct open_log *l = &(*b)->logs[i];
@@ -53,22 +51,19 @@ void batcher_free(struct batcher **b)
     *b = NULL;
 }
 
-static struct slice first_label(struct slice s)
-{
+static struct slice first_label(struct slice s) {
     for (size_t i = 0; i < s.len; i++) {
         if (s.p[i] == '.') return slice_head(s, i);
     }
     return s;
 }
 
-bool batcher_same_host(struct slice computer, const char *name)
-{
+bool batcher_same_host(struct slice computer, const char *name) {
     struct slice label = first_label(slice_str(name));
     return label.len && slice_eq_nocase(first_label(computer), label);
 }
 
-static bool is_own(const struct batcher *b, struct slice computer)
-{
+static bool is_own(const struct batcher *b, struct slice computer) {
     if (b->o.own || !computer.len) return true;
     for (size_t i = 0; i < b->o.n_own_names; i++) {
         if (batcher_same_host(computer, b->own_names[i])) return true;
@@ -76,14 +71,12 @@ static bool is_own(const struct batcher *b, struct slice computer)
     return false;
 }
 
-static void set(struct buf *b, struct slice s)
-{
+static void set(struct buf *b, struct slice s) {
     buf_clear(b);
     buf_slice_append(b, s);
 }
 
-static void hand_out(struct batcher *b, struct open_log *l)
-{
+static void hand_out(struct batcher *b, struct open_log *l) {
     struct batcher_batch out = {.n_events = batch_count(l->builder),
                                 .last_record_id = l->last_record_id,
                                 .channel = buf_slice(&l->channel),
@@ -103,16 +96,14 @@ static void hand_out(struct batcher *b, struct open_log *l)
     b->o.out(b->o.ctx, &out);
 }
 
-static bool is_log(const struct open_log *l, struct slice channel, struct slice computer, uint32_t epoch)
-{
+static bool is_log(const struct open_log *l, struct slice channel, struct slice computer, uint32_t epoch) {
     return l->in_use && l->epoch == epoch && slice_eq(buf_slice(&l->channel), channel) &&
            slice_eq(buf_slice(&l->computer), computer);
 }
 
 /* The open batch of that log; opens one, which may flush another. */
 static struct open_log *log_of(struct batcher *b, struct slice channel, struct slice computer, uint32_t epoch,
-                               uint64_t now_ms)
-{
+                               uint64_t now_ms) {
     if (is_log(&b->logs[b->last], channel, computer, epoch)) return &b->logs[b->last];
     struct open_log *unused = NULL, *oldest = &b->logs[0];
     for (size_t i = 0; i < BATCHER_MAX_LOGS; i++) {
@@ -141,8 +132,7 @@ static struct open_log *log_of(struct batcher *b, struct slice channel, struct s
     return unused;
 }
 
-enum status batcher_add(struct batcher *b, const struct event *ev, struct slice position, uint64_t now_ms)
-{
+enum status batcher_add(struct batcher *b, const struct event *ev, struct slice position, uint64_t now_ms) {
     uint32_t epoch = ev->record_id.present ? EPOCH_FIND : EPOCH_CONTENT;
     uint64_t id = ev->record_id.present ? ev->record_id.v : event_content_hash(ev);
     struct slice channel = ev->channel.len ? ev->channel : SLICE_LIT(UNKNOWN_CHANNEL);
@@ -164,8 +154,7 @@ enum status batcher_add(struct batcher *b, const struct event *ev, struct slice 
     return ST_OK;
 }
 
-void batcher_tick(struct batcher *b, uint64_t now_ms)
-{
+void batcher_tick(struct batcher *b, uint64_t now_ms) {
     if (!b->o.max_age_ms) return;
     for (size_t i = 0; i < BATCHER_MAX_LOGS; i++) {
         struct open_log *l = &b->logs[i];
@@ -173,21 +162,18 @@ void batcher_tick(struct batcher *b, uint64_t now_ms)
     }
 }
 
-void batcher_flush(struct batcher *b)
-{
+void batcher_flush(struct batcher *b) {
     for (size_t i = 0; i < BATCHER_MAX_LOGS; i++) {
         if (b->logs[i].in_use) hand_out(b, &b->logs[i]);
     }
 }
 
-void batcher_set_limits(struct batcher *b, uint32_t max_events, size_t max_raw)
-{
+void batcher_set_limits(struct batcher *b, uint32_t max_events, size_t max_raw) {
     b->o.max_events = max_events;
     b->o.max_raw = max_raw;
 }
 
-uint64_t batcher_deadline_ms(const struct batcher *b)
-{
+uint64_t batcher_deadline_ms(const struct batcher *b) {
     uint64_t at = UINT64_MAX;
     if (!b->o.max_age_ms) return at;
     for (size_t i = 0; i < BATCHER_MAX_LOGS; i++) {
@@ -196,8 +182,7 @@ uint64_t batcher_deadline_ms(const struct batcher *b)
     return at;
 }
 
-uint64_t batcher_open_events(const struct batcher *b)
-{
+uint64_t batcher_open_events(const struct batcher *b) {
     uint64_t n = 0;
     for (size_t i = 0; i < BATCHER_MAX_LOGS; i++) {
         if (b->logs[i].in_use) n += batch_count(b->logs[i].builder);

@@ -5,8 +5,7 @@
 #define HEADER "haechi-bookmarks 1\n"
 #define ITEMS_MAX 4096u
 
-void bookmarks_free(struct bookmarks *b)
-{
+void bookmarks_free(struct bookmarks *b) {
     for (size_t i = 0; i < b->n; i++) {
         mem_free(b->items[i].name);
         buf_free(&b->items[i].position);
@@ -15,16 +14,14 @@ void bookmarks_free(struct bookmarks *b)
     *b = (struct bookmarks){0};
 }
 
-struct slice bookmarks_get(const struct bookmarks *b, const char *name)
-{
+struct slice bookmarks_get(const struct bookmarks *b, const char *name) {
     for (size_t i = 0; i < b->n; i++) {
         if (strcmp(b->items[i].name, name) == 0) return buf_slice(&b->items[i].position);
     }
     return (struct slice){NULL, 0};
 }
 
-void bookmarks_set(struct bookmarks *b, const char *name, struct slice position)
-{
+void bookmarks_set(struct bookmarks *b, const char *name, struct slice position) {
     size_t i = 0;
     while (i < b->n && strcmp(b->items[i].name, name) != 0) i++;
     if (i == b->n) {
@@ -35,8 +32,7 @@ void bookmarks_set(struct bookmarks *b, const char *name, struct slice position)
     buf_slice_append(&b->items[i].position, position);
 }
 
-void bookmarks_write(const struct bookmarks *b, struct buf *out)
-{
+void bookmarks_write(const struct bookmarks *b, struct buf *out) {
     buf_str(out, HEADER);
     buf_printf(out, "acked %llu\n", (unsigned long long)b->acked);
     for (size_t i = 0; i < b->n; i++) {
@@ -46,8 +42,7 @@ void bookmarks_write(const struct bookmarks *b, struct buf *out)
     }
 }
 
-enum status bookmarks_parse(struct slice text, struct bookmarks *ret)
-{
+enum status bookmarks_parse(struct slice text, struct bookmarks *ret) {
     struct bookmarks b = {0};
     if (!slice_starts(text, SLICE_LIT(HEADER))) return ST_FORMAT;
     text = slice_from(text, sizeof HEADER - 1);
@@ -57,7 +52,8 @@ enum status bookmarks_parse(struct slice text, struct bookmarks *ret)
         struct slice line = slice_of(text.p, (size_t)(nl - text.p));
         text = slice_from(text, line.len + 1);
         if (slice_starts(line, SLICE_LIT("acked "))) {
-            for (size_t i = 6; i < line.len && line.p[i] >= '0' && line.p[i] <= '9'; i++) b.acked = b.acked * 10 + (line.p[i] - 48u);
+            for (size_t i = 6; i < line.len && line.p[i] >= '0' && line.p[i] <= '9'; i++)
+                b.acked = b.acked * 10 + (line.p[i] - 48u);
         } else if (slice_starts(line, SLICE_LIT("source "))) {
             const uint8_t *tab = memchr(line.p, '\t', line.len);
             if (!tab) continue;

@@ -18,8 +18,7 @@ struct child {
     int fd;
 };
 
-enum status child_start(const char *const *argv, struct child **ret, struct error *err)
-{
+enum status child_start(const char *const *argv, struct child **ret, struct error *err) {
     int fds[2];
     if (pipe(fds)) return error_set(err, status_from_errno(errno), "cannot make a pipe: %s", strerror(errno));
     fcntl(fds[0], F_SETFD, FD_CLOEXEC);
@@ -56,8 +55,7 @@ enum status child_start(const char *const *argv, struct child **ret, struct erro
     return ST_OK;
 }
 
-enum status child_read(struct child *c, unsigned timeout_ms, size_t max, struct buf *into, struct error *err)
-{
+enum status child_read(struct child *c, unsigned timeout_ms, size_t max, struct buf *into, struct error *err) {
     struct pollfd p = {.fd = c->fd, .events = POLLIN};
     int rc = poll(&p, 1, (int)timeout_ms);
     if (rc == 0 || (rc < 0 && errno == EINTR)) return ST_AGAIN;
@@ -72,8 +70,7 @@ enum status child_read(struct child *c, unsigned timeout_ms, size_t max, struct 
     return n ? ST_OK : ST_END;
 }
 
-void child_stop(struct child **cp)
-{
+void child_stop(struct child **cp) {
     struct child *c = *cp;
     if (!c) return;
     close(c->fd);

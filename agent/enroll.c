@@ -43,21 +43,18 @@ struct enroll {
     bool said_pending;
 };
 
-static void enroll_enter(struct enroll *e, enum enroll_state next)
-{
+static void enroll_enter(struct enroll *e, enum enroll_state next) {
     log_debug(AREA, "state %d -> %d", (int)e->state, (int)next);
     e->state = next;
 }
 
-static void decide(struct enroll *e, enum status st)
-{
+static void decide(struct enroll *e, enum status st) {
     e->result = st;
     enroll_enter(e, ENROLL_DECIDED);
     wire_end(e->wire);
 }
 
-static void ask(struct enroll *e)
-{
+static void ask(struct enroll *e) {
     char host[ADDRESS_HOST_MAX];
     uint16_t port = 0;
     frame_reader_deinit(&e->reader);
@@ -69,13 +66,11 @@ static void ask(struct enroll *e)
         e->io.connect(e->io.ctx, host, port);
 }
 
-static char *text_field(const char *s)
-{
+static char *text_field(const char *s) {
     return (char *)(uintptr_t)s; /* protobuf-c does not write through it */
 }
 
-static void on_open(void *ctx)
-{
+static void on_open(void *ctx) {
     struct enroll *e = ctx;
     Haechi__EnrollRequest m = HAECHI__ENROLL_REQUEST__INIT;
     m.token_id = msg_bytes(slice_of(e->token.id, TOKEN_ID_LEN));
@@ -96,8 +91,7 @@ static void on_open(void *ctx)
 }
 
 /* Does a certificate of that PEM have the token's pin? */
-static bool has_pin(struct slice pem, const uint8_t *pin)
-{
+static bool has_pin(struct slice pem, const uint8_t *pin) {
     static const char begin[] = "-----BEGIN CERTIFICATE-----";
     for (size_t i = 0; i + sizeof begin - 1 <= pem.len; i++) {
         struct tls_peer facts;
@@ -110,8 +104,7 @@ static bool has_pin(struct slice pem, const uint8_t *pin)
     return false;
 }
 
-static enum status keep(struct enroll *e, const Haechi__EnrollReply *m, struct identity *id)
-{
+static enum status keep(struct enroll *e, const Haechi__EnrollReply *m, struct identity *id) {
     struct tls_peer facts;
     uint64_t from = 0;
     struct tls_config *probe = NULL;
@@ -153,8 +146,7 @@ static enum status keep(struct enroll *e, const Haechi__EnrollReply *m, struct i
     return st;
 }
 
-static void pending(struct enroll *e, const Haechi__EnrollReply *m)
-{
+static void pending(struct enroll *e, const Haechi__EnrollReply *m) {
     struct buf reason = {0};
     text_printable(&reason, slice_str(m->reason), 300);
     if (!e->o->wait) {
@@ -179,8 +171,7 @@ static void pending(struct enroll *e, const Haechi__EnrollReply *m)
     buf_free(&reason);
 }
 
-static void check_clock(uint64_t theirs)
-{
+static void check_clock(uint64_t theirs) {
     uint64_t ours = clock_wall();
     uint64_t apart = ours > theirs ? ours - theirs : theirs - ours;
     if (!theirs || apart < CLOCK_WRONG) return;
@@ -193,8 +184,7 @@ static void check_clock(uint64_t theirs)
         b);
 }
 
-static void on_reply(struct enroll *e, struct slice body)
-{
+static void on_reply(struct enroll *e, struct slice body) {
     arena_reset(&e->arena);
     const Haechi__EnrollReply *m = MSG_UNPACK(EnrollReply, enroll_reply, body, &e->arena);
     if (!m) {
@@ -220,8 +210,7 @@ static void on_reply(struct enroll *e, struct slice body)
     }
 }
 
-static void on_data(void *ctx, struct slice plain)
-{
+static void on_data(void *ctx, struct slice plain) {
     struct enroll *e = ctx;
     while (e->state == ENROLL_ASKED) {
         enum frame_type t;
@@ -243,8 +232,7 @@ static void on_data(void *ctx, struct slice plain)
     }
 }
 
-static void on_closed(void *ctx, enum status why, const char *text)
-{
+static void on_closed(void *ctx, enum status why, const char *text) {
     struct enroll *e = ctx;
     if (e->state == ENROLL_WAITING || e->state == ENROLL_DECIDED) return;
     const char *said = *text ? text : status_text(why);
@@ -270,8 +258,7 @@ static void on_closed(void *ctx, enum status why, const char *text)
     decide(e, why);
 }
 
-static void on_tick(void *ctx)
-{
+static void on_tick(void *ctx) {
     struct enroll *e = ctx;
     if (clock_mono_ms() < e->deadline) return;
     if (e->state == ENROLL_WAITING) {
@@ -283,8 +270,7 @@ static void on_tick(void *ctx)
     }
 }
 
-static void on_signal(void *ctx, bool hang_up)
-{
+static void on_signal(void *ctx, bool hang_up) {
     struct enroll *e = ctx;
     if (hang_up || e->state == ENROLL_DECIDED) return;
     error_set(&e->err, ST_CANCELLED, "interrupted");
@@ -292,8 +278,7 @@ static void on_signal(void *ctx, bool hang_up)
 }
 
 /* An identity that is there and good stays. ST_EXISTS: nothing to do. */
-static enum status check_known(const struct enroll_options *o, const struct token *t, struct error *err)
-{
+static enum status check_known(const struct enroll_options *o, const struct token *t, struct error *err) {
     struct identity id = {0};
     enum status st = keystore_load(o->state, &id, err);
     if (st == ST_NOTFOUND) return ST_OK;
@@ -316,8 +301,7 @@ static enum status check_known(const struct enroll_options *o, const struct toke
     return st;
 }
 
-enum status enroll_run(const struct enroll_options *o, struct error *err)
-{
+enum status enroll_run(const struct enroll_options *o, struct error *err) {
     struct enroll e = {.o = o};
     struct file *lock = NULL;
     struct tls_config *cfg = NULL;

@@ -15,5 +15,6 @@ struct facts {
 void facts_read(struct facts *f);
 void facts_free(struct facts *f);
 void facts_usage(uint64_t *ret_cpu_ms, uint64_t *ret_rss_bytes); /* of this process since its start; 0: not known */
+bool facts_is_terminal(void);                                    /* standard error is one, for people */
 
 #endif

@@ -16,8 +16,7 @@
 #define SYSMON "/opt/sysmon/sysmon"
 
 /* The first line of a small file. */
-static void read_line(const char *path, struct buf *out)
-{
+static void read_line(const char *path, struct buf *out) {
     if (file_read(path, 4096, out, NULL)) buf_clear(out);
     for (size_t i = 0; i < out->len; i++) {
         if (out->p[i] == '\n') out->len = i;
@@ -25,8 +24,7 @@ static void read_line(const char *path, struct buf *out)
 }
 
 /* PRETTY_NAME="Debian GNU/Linux 12 (bookworm)" */
-static void distribution(char *out, size_t cap)
-{
+static void distribution(char *out, size_t cap) {
     struct buf b = {0};
     out[0] = 0;
     if (file_read("/etc/os-release", 64 * 1024, &b, NULL) == ST_OK) {
@@ -39,8 +37,7 @@ static void distribution(char *out, size_t cap)
     buf_free(&b);
 }
 
-static void find_sysmon(struct facts *f)
-{
+static void find_sysmon(struct facts *f) {
     if (!file_exists(SYSMON)) return;
     static const char *const argv[] = {SYSMON, "-h", NULL};
     struct child *c = NULL;
@@ -56,8 +53,7 @@ static void find_sysmon(struct facts *f)
     buf_free(&out);
 }
 
-void facts_read(struct facts *f)
-{
+void facts_read(struct facts *f) {
     *f = (struct facts){0};
     struct utsname u;
     char dist[100];
@@ -79,14 +75,12 @@ void facts_read(struct facts *f)
     tls_random(f->instance, sizeof f->instance);
 }
 
-void facts_free(struct facts *f)
-{
+void facts_free(struct facts *f) {
     buf_free(&f->machine_id);
     buf_free(&f->boot_id);
 }
 
-void facts_usage(uint64_t *ret_cpu_ms, uint64_t *ret_rss_bytes)
-{
+void facts_usage(uint64_t *ret_cpu_ms, uint64_t *ret_rss_bytes) {
     struct rusage u;
     *ret_cpu_ms = *ret_rss_bytes = 0;
     if (getrusage(RUSAGE_SELF, &u) == 0) {
@@ -99,4 +93,8 @@ void facts_usage(uint64_t *ret_cpu_ms, uint64_t *ret_rss_bytes)
     if (sscanf(buf_cstr(&b), "%llu %llu", &all, &resident) == 2)
         *ret_rss_bytes = resident * (uint64_t)sysconf(_SC_PAGESIZE);
     buf_free(&b);
+}
+
+bool facts_is_terminal(void) {
+    return isatty(STDERR_FILENO) == 1;
 }

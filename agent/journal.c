@@ -8,28 +8,24 @@ struct scan {
     const uint8_t *p, *end;
 };
 
-void journal_entry_deinit(struct journal_entry *e)
-{
+void journal_entry_deinit(struct journal_entry *e) {
     buf_free(&e->message);
     buf_free(&e->cursor);
     buf_free(&e->scratch);
 }
 
-static void space(struct scan *s)
-{
+static void space(struct scan *s) {
     while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\r' || *s->p == '\n')) s->p++;
 }
 
-static bool is(struct scan *s, uint8_t c)
-{
+static bool is(struct scan *s, uint8_t c) {
     space(s);
     if (s->p >= s->end || *s->p != c) return false;
     s->p++;
     return true;
 }
 
-static bool hex4(struct scan *s, uint32_t *ret)
-{
+static bool hex4(struct scan *s, uint32_t *ret) {
     uint32_t v = 0;
     if (s->end - s->p < 4) return false;
     for (int i = 0; i < 4; i++, s->p++) {
@@ -46,8 +42,7 @@ static bool hex4(struct scan *s, uint32_t *ret)
 }
 
 /* Behind the backslash and the u. */
-static bool unicode_escape(struct scan *s, struct buf *out)
-{
+static bool unicode_escape(struct scan *s, struct buf *out) {
     uint32_t cp, low;
     if (!hex4(s, &cp)) return false;
     if (cp >= 0xd800 && cp < 0xdc00 && s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u') {
@@ -63,8 +58,7 @@ static bool unicode_escape(struct scan *s, struct buf *out)
 }
 
 /* A string's content, decoded and appended; at most max_len bytes in all. */
-static enum status string(struct scan *s, struct buf *out, size_t max_len)
-{
+static enum status string(struct scan *s, struct buf *out, size_t max_len) {
     if (!is(s, '"')) return ST_FORMAT;
     for (;;) {
         const uint8_t *plain = s->p;
@@ -86,8 +80,7 @@ static enum status string(struct scan *s, struct buf *out, size_t max_len)
 }
 
 /* Behind the opening bracket: byte values up to the closing one. ST_NOTFOUND: something else than numbers is in it. */
-static enum status byte_array(struct scan *s, struct buf *out, size_t max_len)
-{
+static enum status byte_array(struct scan *s, struct buf *out, size_t max_len) {
     if (is(s, ']')) return ST_OK;
     for (;;) {
         space(s);
@@ -103,8 +96,7 @@ static enum status byte_array(struct scan *s, struct buf *out, size_t max_len)
 }
 
 /* Any value, unread. */
-static enum status skip_value(struct scan *s)
-{
+static enum status skip_value(struct scan *s) {
     unsigned depth = 0;
     do {
         space(s);
@@ -138,8 +130,7 @@ static enum status skip_value(struct scan *s)
 }
 
 /* A field's value into *out; ST_NOTFOUND (the value skipped): null, several values, or another type. */
-static enum status field_value(struct scan *s, struct buf *out, size_t max_len)
-{
+static enum status field_value(struct scan *s, struct buf *out, size_t max_len) {
     buf_clear(out);
     space(s);
     const uint8_t *from = s->p;
@@ -155,22 +146,19 @@ static enum status field_value(struct scan *s, struct buf *out, size_t max_len)
 
 enum { SEEN_UID = 1, SEEN_EXE = 2, SEEN_UNIT = 4, GOOD_UID = 8, GOOD_EXE = 16, GOOD_UNIT = 32, CONTRADICTION = 64 };
 
-static enum journal_proof proof_of(unsigned seen)
-{
+static enum journal_proof proof_of(unsigned seen) {
     if (!(seen & (SEEN_UID | SEEN_EXE | SEEN_UNIT))) return JOURNAL_UNPROVEN;
     return !(seen & CONTRADICTION) && seen & GOOD_UID && seen & (GOOD_EXE | GOOD_UNIT) ? JOURNAL_PROVEN
                                                                                        : JOURNAL_FOREIGN;
 }
 
 /* Journald itself writes the fields that begin with _ : a client cannot. */
-static unsigned note_trusted(unsigned seen, unsigned bit, struct slice value, enum status st, const char *want)
-{
+static unsigned note_trusted(unsigned seen, unsigned bit, struct slice value, enum status st, const char *want) {
     if (seen & bit) return seen | CONTRADICTION;
     return seen | bit | (st == ST_OK && slice_eq_str(value, want) ? bit << 3 : 0);
 }
 
-enum status journal_parse(struct slice line, struct journal_entry *e)
-{
+enum status journal_parse(struct slice line, struct journal_entry *e) {
     struct scan s = {line.p, line.p + line.len};
     char key[64];
     unsigned seen = 0;
@@ -218,8 +206,7 @@ enum status journal_parse(struct slice line, struct journal_entry *e)
 
 /* ---- text lines ---- */
 
-static struct slice find(struct slice s, const char *what)
-{
+static struct slice find(struct slice s, const char *what) {
     size_t n = strlen(what);
     for (size_t i = 0; i + n <= s.len; i++) {
         const uint8_t *hit = memchr(s.p + i, what[0], s.len - n + 1 - i);
@@ -230,14 +217,12 @@ static struct slice find(struct slice s, const char *what)
     return (struct slice){s.p + s.len, 0};
 }
 
-static bool is_digit(uint8_t c)
-{
+static bool is_digit(uint8_t c) {
     return c >= '0' && c <= '9';
 }
 
 /* "sysmon", "sysmon[812]" */
-static bool is_sysmon_tag(struct slice tag)
-{
+static bool is_sysmon_tag(struct slice tag) {
     if (!slice_starts(tag, SLICE_LIT("sysmon"))) return false;
     tag = slice_from(tag, 6);
     if (!tag.len) return true;
@@ -248,8 +233,7 @@ static bool is_sysmon_tag(struct slice tag)
     return true;
 }
 
-static struct slice next_word(struct slice *s)
-{
+static struct slice next_word(struct slice *s) {
     size_t i = 0;
     while (i < s->len && s->p[i] == ' ') i++;
     *s = slice_from(*s, i);
@@ -260,8 +244,7 @@ static struct slice next_word(struct slice *s)
 }
 
 /* The message of a line whose prefix says that sysmon wrote it; .p NULL: it does not. */
-static struct slice syslog_message(struct slice line)
-{
+static struct slice syslog_message(struct slice line) {
     const struct slice none = {NULL, 0};
     struct slice s = line;
     if (s.len && s.p[0] == '<' && s.len > 2 && is_digit(s.p[1])) { /* <134> */
@@ -302,8 +285,7 @@ static struct slice syslog_message(struct slice line)
     return none;
 }
 
-enum status journal_parse_syslog(struct slice line, struct buf *out)
-{
+enum status journal_parse_syslog(struct slice line, struct buf *out) {
     buf_clear(out);
     while (line.len && (line.p[0] == ' ' || line.p[0] == '\t')) line = slice_from(line, 1);
     struct slice m = slice_starts(line, SLICE_LIT("<Event")) ? line : syslog_message(line);
@@ -321,8 +303,7 @@ enum status journal_parse_syslog(struct slice line, struct buf *out)
     return ST_OK;
 }
 
-enum status journal_next_event(struct slice *message, struct slice *ret_xml)
-{
+enum status journal_next_event(struct slice *message, struct slice *ret_xml) {
     if (!message->len) return ST_END;
     struct slice m = find(*message, "<Event");
     *message = slice_from(*message, message->len);

@@ -10,8 +10,7 @@
 #define IDENTITY_MAX (256u * 1024)
 #define HEADER "haechi-identity 1\n"
 
-void identity_free(struct identity *id)
-{
+void identity_free(struct identity *id) {
     for (size_t i = 0; i < id->n_collectors; i++) mem_free(id->collectors[i]);
     buf_free(&id->certificate);
     buf_free(&id->ca);
@@ -20,14 +19,12 @@ void identity_free(struct identity *id)
     *id = (struct identity){0};
 }
 
-void identity_add_collector(struct identity *id, struct slice address)
-{
+void identity_add_collector(struct identity *id, struct slice address) {
     if (id->n_collectors < KEYSTORE_MAX_COLLECTORS)
         id->collectors[id->n_collectors++] = mem_strndup(address.p, address.len);
 }
 
-void identity_write(const struct identity *id, struct buf *out)
-{
+void identity_write(const struct identity *id, struct buf *out) {
     buf_str(out, HEADER);
     buf_printf(out, "host_id %u\nhost_name %s\npin ", id->host_id, id->host_name);
     for (size_t i = 0; i < sizeof id->pin; i++) buf_printf(out, "%02x", id->pin[i]);
@@ -40,8 +37,7 @@ void identity_write(const struct identity *id, struct buf *out)
     buf_str(out, "\n");
 }
 
-static bool hex_byte(const uint8_t *p, uint8_t *ret)
-{
+static bool hex_byte(const uint8_t *p, uint8_t *ret) {
     unsigned v = 0;
     for (int i = 0; i < 2; i++) {
         uint8_t c = (uint8_t)slice_lower(p[i]);
@@ -52,8 +48,7 @@ static bool hex_byte(const uint8_t *p, uint8_t *ret)
     return true;
 }
 
-static bool number(struct slice s, uint64_t max, uint64_t *ret)
-{
+static bool number(struct slice s, uint64_t max, uint64_t *ret) {
     uint64_t v = 0;
     if (!s.len || s.len > 10) return false;
     for (size_t i = 0; i < s.len; i++) {
@@ -65,16 +60,14 @@ static bool number(struct slice s, uint64_t max, uint64_t *ret)
 }
 
 /* A line "key N" is followed by N bytes and a newline. */
-static bool block(struct slice *rest, uint64_t n, struct buf *out)
-{
+static bool block(struct slice *rest, uint64_t n, struct buf *out) {
     if (n >= rest->len || rest->p[n] != '\n') return false;
     buf_append(out, rest->p, n);
     *rest = slice_from(*rest, n + 1);
     return true;
 }
 
-static bool line_of(struct identity *id, struct slice key, struct slice value, struct slice *rest)
-{
+static bool line_of(struct identity *id, struct slice key, struct slice value, struct slice *rest) {
     uint64_t n = 0;
     if (slice_eq_str(key, "host_id")) {
         if (!number(value, UINT32_MAX, &n)) return false;
@@ -101,8 +94,7 @@ static bool line_of(struct identity *id, struct slice key, struct slice value, s
     return true; /* a later version's line */
 }
 
-enum status identity_parse(struct slice text, struct identity *ret, struct error *err)
-{
+enum status identity_parse(struct slice text, struct identity *ret, struct error *err) {
     struct identity id = {0};
     bool ok = slice_starts(text, SLICE_LIT(HEADER));
     text = slice_from(text, sizeof HEADER - 1);
@@ -124,8 +116,7 @@ enum status identity_parse(struct slice text, struct identity *ret, struct error
     return ST_OK;
 }
 
-enum status keystore_lock(const char *dir, struct file **ret, struct error *err)
-{
+enum status keystore_lock(const char *dir, struct file **ret, struct error *err) {
     enum status st = file_make_dir(dir, 0700, err);
     if (st) return st;
     char *path = file_join(dir, "lock");
@@ -136,8 +127,7 @@ enum status keystore_lock(const char *dir, struct file **ret, struct error *err)
     return st;
 }
 
-enum status keystore_key(const char *dir, struct buf *ret_pem, struct error *err)
-{
+enum status keystore_key(const char *dir, struct buf *ret_pem, struct error *err) {
     char *path = file_join(dir, "key.pem");
     struct stat sb;
     enum status st = file_make_dir(dir, 0700, err);
@@ -156,8 +146,7 @@ enum status keystore_key(const char *dir, struct buf *ret_pem, struct error *err
     return st;
 }
 
-enum status keystore_load(const char *dir, struct identity *ret, struct error *err)
-{
+enum status keystore_load(const char *dir, struct identity *ret, struct error *err) {
     char *path = file_join(dir, "identity");
     struct buf text = {0};
     struct identity id = {0};
@@ -190,8 +179,7 @@ out:
     return st;
 }
 
-enum status keystore_save(const char *dir, const struct identity *id, struct error *err)
-{
+enum status keystore_save(const char *dir, const struct identity *id, struct error *err) {
     char *path = file_join(dir, "identity");
     struct buf text = {0};
     identity_write(id, &text);

@@ -5,14 +5,12 @@
 
 #define HEAD_LEN 512
 
-static struct slice skip_space(struct slice s)
-{
+static struct slice skip_space(struct slice s) {
     while (s.len && (s.p[0] == ' ' || s.p[0] == '\t' || s.p[0] == '\r' || s.p[0] == '\n')) s = slice_from(s, 1);
     return s;
 }
 
-enum source_kind source_guess(struct slice head)
-{
+enum source_kind source_guess(struct slice head) {
     if (slice_starts(head, SLICE_LIT("ElfFile"))) return SOURCE_EVTX;
     if (head.len >= 2 && ((head.p[0] == 0xff && head.p[1] == 0xfe) || (head.p[0] == 0xfe && head.p[1] == 0xff)))
         return SOURCE_XML;
@@ -24,8 +22,7 @@ enum source_kind source_guess(struct slice head)
     return SOURCE_TEXT;
 }
 
-static enum status guess_file(const char *path, enum source_kind *ret, struct error *err)
-{
+static enum status guess_file(const char *path, enum source_kind *ret, struct error *err) {
     struct file *f = NULL;
     uint8_t head[HEAD_LEN];
     size_t got = 0;
@@ -33,13 +30,11 @@ static enum status guess_file(const char *path, enum source_kind *ret, struct er
     if (!st) st = file_read_at(f, 0, head, sizeof head, &got, err);
     file_close(&f);
     if (st) return st;
-    if (!got) return error_set(err, ST_FORMAT, "%s is empty", path);
     *ret = source_guess(slice_of(head, got));
     return ST_OK;
 }
 
-enum status source_open(enum source_kind kind, const struct source_options *o, struct source **ret, struct error *err)
-{
+enum status source_open(enum source_kind kind, const struct source_options *o, struct source **ret, struct error *err) {
     enum status st = ST_OK;
     if (kind == SOURCE_AUTO) {
         if (slice_eq_str(slice_str(o->path), "-"))
@@ -61,28 +56,23 @@ enum status source_open(enum source_kind kind, const struct source_options *o, s
     return ST_OK;
 }
 
-enum status source_next(struct source *s, struct source_record *ret, struct error *err)
-{
+enum status source_next(struct source *s, struct source_record *ret, struct error *err) {
     return s->ops->next(s, ret, err);
 }
 
-void source_ack(struct source *s, struct slice position)
-{
+void source_ack(struct source *s, struct slice position) {
     if (s->ops->ack) s->ops->ack(s, position);
 }
 
-struct source_facts source_facts(const struct source *s)
-{
+struct source_facts source_facts(const struct source *s) {
     return s->facts;
 }
 
-const char *source_name(const struct source *s)
-{
+const char *source_name(const struct source *s) {
     return s->name;
 }
 
-void source_close(struct source **s)
-{
+void source_close(struct source **s) {
     if (!*s) return;
     (*s)->ops->close(*s);
     mem_free((*s)->name);

@@ -28,13 +28,11 @@ struct evtx_source {
     struct buf xml, position;
 };
 
-static struct evtx_source *self(struct source *s)
-{
+static struct evtx_source *self(struct source *s) {
     return (struct evtx_source *)s;
 }
 
-static void evtx_close(struct source *s)
-{
+static void evtx_close(struct source *s) {
     struct evtx_source *e = self(s);
     file_close(&e->file);
     mem_free(e->places);
@@ -43,16 +41,14 @@ static void evtx_close(struct source *s)
     buf_free(&e->position);
 }
 
-static int by_id(const void *a, const void *b)
-{
+static int by_id(const void *a, const void *b) {
     const struct place *x = a, *y = b;
     if (x->first_id != y->first_id) return x->first_id < y->first_id ? -1 : 1;
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
 /* Reads the chunk headers and puts the chunks in order. A chunk without a known id keeps its neighbour's place. */
-static enum status find_chunks(struct evtx_source *e, struct error *err)
-{
+static enum status find_chunks(struct evtx_source *e, struct error *err) {
     size_t cap = 0;
     uint64_t last = 0;
     uint64_t at = e->head.header_size ? e->head.header_size : EVTX_FILE_HEADER;
@@ -75,8 +71,7 @@ static enum status find_chunks(struct evtx_source *e, struct error *err)
     return ST_OK;
 }
 
-static enum status damaged(struct evtx_source *e, const struct evtx_damage *d, struct error *err)
-{
+static enum status damaged(struct evtx_source *e, const struct evtx_damage *d, struct error *err) {
     char what[EVTX_WHY_MAX + 128];
     evtx_damage_describe(d, what, sizeof what);
     e->base.facts.damaged++;
@@ -85,8 +80,7 @@ static enum status damaged(struct evtx_source *e, const struct evtx_damage *d, s
 }
 
 /* Opens the chunk at e->at. */
-static enum status next_chunk(struct evtx_source *e, struct error *err)
-{
+static enum status next_chunk(struct evtx_source *e, struct error *err) {
     if (e->at >= e->n_places) return ST_END;
     size_t got = 0;
     enum status st = file_read_at(e->file, e->places[e->at].offset, e->bytes, EVTX_CHUNK, &got, err);
@@ -107,8 +101,7 @@ static enum status next_chunk(struct evtx_source *e, struct error *err)
     return st == ST_END ? ST_OK : st;
 }
 
-static enum status evtx_next(struct source *s, struct source_record *ret, struct error *err)
-{
+static enum status evtx_next(struct source *s, struct source_record *ret, struct error *err) {
     struct evtx_source *e = self(s);
     for (;;) {
         if (!e->open) {
@@ -141,8 +134,7 @@ static enum status evtx_next(struct source *s, struct source_record *ret, struct
     }
 }
 
-enum status source_evtx_open(const struct source_options *o, struct source **ret, struct error *err)
-{
+enum status source_evtx_open(const struct source_options *o, struct source **ret, struct error *err) {
     static const struct source_ops ops = {.next = evtx_next, .close = evtx_close};
     struct evtx_source *e = mem_zalloc(sizeof *e);
     uint8_t head[EVTX_FILE_HEADER];

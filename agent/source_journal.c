@@ -32,13 +32,11 @@ struct line_source {
     struct buf position;
 };
 
-static struct line_source *self(struct source *s)
-{
+static struct line_source *self(struct source *s) {
     return (struct line_source *)s;
 }
 
-static void line_close(struct source *s)
-{
+static void line_close(struct source *s) {
     struct line_source *l = self(s);
     child_stop(&l->child);
     file_close(&l->file);
@@ -51,8 +49,7 @@ static void line_close(struct source *s)
 
 /* ---- files ---- */
 
-static enum status fingerprint(struct file *f, uint32_t len, uint32_t *ret_crc, uint32_t *ret_len, struct error *err)
-{
+static enum status fingerprint(struct file *f, uint32_t len, uint32_t *ret_crc, uint32_t *ret_len, struct error *err) {
     uint8_t head[PRINT_MAX];
     size_t got = 0;
     enum status st = file_read_at(f, 0, head, len < PRINT_MAX ? len : PRINT_MAX, &got, err);
@@ -63,8 +60,7 @@ static enum status fingerprint(struct file *f, uint32_t len, uint32_t *ret_crc, 
 }
 
 /* Opens l->path from its beginning, or from `position` when that is one of this file. */
-static enum status open_file(struct line_source *l, struct slice position, struct error *err)
-{
+static enum status open_file(struct line_source *l, struct slice position, struct error *err) {
     struct file *f = NULL;
     char text[64];
     unsigned crc = 0, len = 0;
@@ -87,8 +83,7 @@ static enum status open_file(struct line_source *l, struct slice position, struc
 }
 
 /* At the end of the open file: has another file taken its name, or was it cut? */
-static bool was_rotated(struct line_source *l)
-{
+static bool was_rotated(struct line_source *l) {
     uint64_t len = 0;
     struct file *f = NULL;
     if (file_size(l->path, &len, NULL)) return false; /* between rename and create: later */
@@ -102,8 +97,7 @@ static bool was_rotated(struct line_source *l)
 }
 
 /* More bytes into l->in: ST_OK, ST_AGAIN (nothing now), ST_END. */
-static enum status more(struct line_source *l, struct error *err)
-{
+static enum status more(struct line_source *l, struct error *err) {
     if (l->used) {
         buf_consume(&l->in, l->used);
         l->scanned -= l->used;
@@ -131,8 +125,7 @@ static enum status more(struct line_source *l, struct error *err)
 /* ---- lines ---- */
 
 /* The next whole line (without its end). At the end of a file that is not followed, the unfinished last one too. */
-static enum status next_line(struct line_source *l, struct slice *ret, struct error *err)
-{
+static enum status next_line(struct line_source *l, struct slice *ret, struct error *err) {
     for (;;) {
         uint8_t *from = l->in.p + l->scanned;
         uint8_t *nl = l->in.len > l->scanned ? memchr(from, '\n', l->in.len - l->scanned) : NULL;
@@ -162,8 +155,7 @@ static enum status next_line(struct line_source *l, struct slice *ret, struct er
     }
 }
 
-static void set_position(struct line_source *l)
-{
+static void set_position(struct line_source *l) {
     buf_clear(&l->position);
     if (l->live) {
         if (l->entry.cursor.len) {
@@ -177,8 +169,7 @@ static void set_position(struct line_source *l)
 }
 
 /* Finds the events of one line: ST_OK with l->message, ST_NOTFOUND: none for us. */
-static enum status read_line(struct line_source *l, struct slice line, struct error *err)
-{
+static enum status read_line(struct line_source *l, struct slice line, struct error *err) {
     struct slice s = line;
     while (s.len && (s.p[0] == ' ' || s.p[0] == '\t')) s = slice_from(s, 1);
     if (!s.len) return ST_NOTFOUND;
@@ -205,8 +196,7 @@ static enum status read_line(struct line_source *l, struct slice line, struct er
     return ST_OK;
 }
 
-static enum status line_next(struct source *s, struct source_record *ret, struct error *err)
-{
+static enum status line_next(struct source *s, struct source_record *ret, struct error *err) {
     struct line_source *l = self(s);
     struct slice xml;
     for (;;) {
@@ -241,8 +231,7 @@ static enum status line_next(struct source *s, struct source_record *ret, struct
 
 static const struct source_ops line_ops = {.next = line_next, .close = line_close};
 
-static struct line_source *line_new(const struct source_options *o)
-{
+static struct line_source *line_new(const struct source_options *o) {
     struct line_source *l = mem_zalloc(sizeof *l);
     l->base.ops = &line_ops;
     l->follow = o->follow;
@@ -251,8 +240,7 @@ static struct line_source *line_new(const struct source_options *o)
     return l;
 }
 
-enum status source_text_open(const struct source_options *o, struct source **ret, struct error *err)
-{
+enum status source_text_open(const struct source_options *o, struct source **ret, struct error *err) {
     struct line_source *l = line_new(o);
     l->path = mem_strdup(o->path);
     enum status st = open_file(l, o->position, err);
@@ -266,8 +254,7 @@ enum status source_text_open(const struct source_options *o, struct source **ret
     return ST_OK;
 }
 
-enum status source_journal_open(const struct source_options *o, struct source **ret, struct error *err)
-{
+enum status source_journal_open(const struct source_options *o, struct source **ret, struct error *err) {
     struct line_source *l = line_new(o);
     char after[SOURCE_MAX_POSITION + 32];
     struct slice cursor =

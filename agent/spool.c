@@ -43,15 +43,13 @@ struct spool {
     struct buf scratch;
 };
 
-static char *segment_path(const struct spool *sp, uint64_t first_seq, const char *suffix)
-{
+static char *segment_path(const struct spool *sp, uint64_t first_seq, const char *suffix) {
     char name[64];
     snprintf(name, sizeof name, "%016llx.seg%s", (unsigned long long)first_seq, suffix);
     return file_join(sp->dir, name);
 }
 
-static void resume_note(struct spool *sp, const struct spool_entry *e)
-{
+static void resume_note(struct spool *sp, const struct spool_entry *e) {
     if (sp->resume_closed || !e->position.len) return;
     struct resume *r = NULL;
     for (size_t i = 0; i < sp->n_resume && !r; i++) {
@@ -66,8 +64,7 @@ static void resume_note(struct spool *sp, const struct spool_entry *e)
     buf_slice_append(&r->position, e->position);
 }
 
-enum status spool_resume(const struct spool *sp, struct slice source, struct slice *ret_position)
-{
+enum status spool_resume(const struct spool *sp, struct slice source, struct slice *ret_position) {
     for (size_t i = 0; i < sp->n_resume; i++) {
         if (!slice_eq_str(source, sp->resume[i].source)) continue;
         *ret_position = buf_slice(&sp->resume[i].position);
@@ -79,8 +76,7 @@ enum status spool_resume(const struct spool *sp, struct slice source, struct sli
 /* ---- damage ---- */
 
 /* Renames the file to a name with .bad that is not taken. */
-static enum status set_aside(struct spool *sp, uint64_t first_seq, struct error *err)
-{
+static enum status set_aside(struct spool *sp, uint64_t first_seq, struct error *err) {
     char *from = segment_path(sp, first_seq, "");
     enum status st = ST_EXISTS;
     for (unsigned i = 0; i < 1000 && st == ST_EXISTS; i++) {
@@ -103,8 +99,7 @@ static enum status set_aside(struct spool *sp, uint64_t first_seq, struct error 
 /* The whole segment is in `bytes` and not as it was written: its file goes aside and what is readable from entry
  * `from_seq` on takes its place. *seg is updated; *err says what happened. */
 static enum status salvage(struct spool *sp, struct segment *seg, struct slice bytes, uint64_t from_seq,
-                           struct error *err)
-{
+                           struct error *err) {
     struct buf good = {0};
     spool_put_head(&good);
     uint64_t kept = 0, lost_at = UINT64_MAX, events = 0;
@@ -151,8 +146,7 @@ static enum status salvage(struct spool *sp, struct segment *seg, struct slice b
 
 /* ---- open ---- */
 
-static enum status on_name(void *ctx, const char *name)
-{
+static enum status on_name(void *ctx, const char *name) {
     struct spool *sp = ctx;
     unsigned long long first = 0;
     int used = 0;
@@ -162,16 +156,14 @@ static enum status on_name(void *ctx, const char *name)
     return ST_OK;
 }
 
-static void note_entry(struct spool *sp, struct segment *seg, const struct spool_entry *e)
-{
+static void note_entry(struct spool *sp, struct segment *seg, const struct spool_entry *e) {
     seg->next_seq = e->seq + 1;
     resume_note(sp, e);
     if (e->seq > sp->acked) sp->unread_events += e->n_events;
 }
 
 /* Checks one segment, whole. A torn end is cut off where it may be one: in the last segment. */
-static enum status check_segment(struct spool *sp, struct segment *seg, bool last, struct error *err)
-{
+static enum status check_segment(struct spool *sp, struct segment *seg, bool last, struct error *err) {
     char *path = segment_path(sp, seg->first_seq, "");
     buf_clear(&sp->scratch);
     enum status st = file_read(path, SEGMENT_READ_MAX, &sp->scratch, err);
@@ -214,8 +206,7 @@ out:
     return st;
 }
 
-static enum status drop_segment(struct spool *sp, size_t i, struct error *err)
-{
+static enum status drop_segment(struct spool *sp, size_t i, struct error *err) {
     char *path = segment_path(sp, sp->segs[i].first_seq, "");
     enum status st = file_remove(path, err);
     mem_free(path);
@@ -227,8 +218,7 @@ static enum status drop_segment(struct spool *sp, size_t i, struct error *err)
     return ST_OK;
 }
 
-enum status spool_open(const struct spool_options *o, uint64_t acked, struct spool **ret, struct error *err)
-{
+enum status spool_open(const struct spool_options *o, uint64_t acked, struct spool **ret, struct error *err) {
     struct spool *sp = mem_zalloc(sizeof *sp);
     sp->dir = mem_strdup(o->dir);
     sp->max_bytes = o->max_bytes;
@@ -259,8 +249,7 @@ enum status spool_open(const struct spool_options *o, uint64_t acked, struct spo
     return st;
 }
 
-void spool_close(struct spool **sp)
-{
+void spool_close(struct spool **sp) {
     if (!*sp) return;
     file_close(&(*sp)->out);
     file_close(&(*sp)->in);
@@ -278,13 +267,11 @@ void spool_close(struct spool **sp)
 
 /* ---- writing ---- */
 
-bool spool_can_append(const struct spool *sp, size_t batch_len)
-{
+bool spool_can_append(const struct spool *sp, size_t batch_len) {
     return sp->bytes + batch_len + SPOOL_ENTRY_HEAD + SPOOL_MAX_NAME + SPOOL_MAX_POSITION <= sp->max_bytes;
 }
 
-static enum status begin_segment(struct spool *sp, struct error *err)
-{
+static enum status begin_segment(struct spool *sp, struct error *err) {
     char *path = segment_path(sp, sp->next_seq, "");
     struct buf head = {0};
     spool_put_head(&head);
@@ -305,8 +292,7 @@ static enum status begin_segment(struct spool *sp, struct error *err)
     return st;
 }
 
-enum status spool_append(struct spool *sp, const struct spool_entry *e, uint64_t *ret_seq, struct error *err)
-{
+enum status spool_append(struct spool *sp, const struct spool_entry *e, uint64_t *ret_seq, struct error *err) {
     if (e->source.len > SPOOL_MAX_NAME || e->position.len > SPOOL_MAX_POSITION || e->batch.len > SPOOL_MAX_BATCH) {
         return error_set(err, ST_TOOBIG, "a batch of %zu bytes is too large for the spool", e->batch.len);
     }
@@ -334,8 +320,7 @@ enum status spool_append(struct spool *sp, const struct spool_entry *e, uint64_t
 }
 
 /* After a failed sync nothing since the last good one can be trusted: cut it off and let the file go. */
-static void take_back(struct spool *sp)
-{
+static void take_back(struct spool *sp) {
     struct segment *seg = &sp->segs[sp->n_segs - 1];
     sp->bytes -= seg->bytes - sp->synced_len;
     seg->bytes = sp->synced_len;
@@ -353,8 +338,7 @@ static void take_back(struct spool *sp)
     }
 }
 
-enum status spool_sync(struct spool *sp, struct error *err)
-{
+enum status spool_sync(struct spool *sp, struct error *err) {
     if (!sp->pending_entries) return ST_OK;
     enum status st = file_sync(sp->out, err);
     if (st) {
@@ -372,8 +356,7 @@ enum status spool_sync(struct spool *sp, struct error *err)
 /* ---- reading ---- */
 
 /* The bytes of the entry at in_at, whole, into *into. ST_CORRUPT when they are not one. */
-static enum status read_entry(struct spool *sp, struct buf *into, struct spool_entry *ret, struct error *err)
-{
+static enum status read_entry(struct spool *sp, struct buf *into, struct spool_entry *ret, struct error *err) {
     buf_clear(into);
     buf_reserve(into, SPOOL_ENTRY_HEAD);
     size_t got = 0, next = 0;
@@ -389,8 +372,7 @@ static enum status read_entry(struct spool *sp, struct buf *into, struct spool_e
 }
 
 /* The segment that is being read is damaged: aside with it. */
-static enum status damage_met(struct spool *sp, struct error *err)
-{
+static enum status damage_met(struct spool *sp, struct error *err) {
     struct segment *seg = &sp->segs[sp->in_seg];
     bool writing = sp->out && sp->in_seg + 1 == sp->n_segs;
     file_close(&sp->in);
@@ -416,8 +398,7 @@ static enum status damage_met(struct spool *sp, struct error *err)
     return st ? st : ST_CORRUPT;
 }
 
-enum status spool_next(struct spool *sp, struct buf *into, struct spool_entry *ret, struct error *err)
-{
+enum status spool_next(struct spool *sp, struct buf *into, struct spool_entry *ret, struct error *err) {
     for (;;) {
         if (sp->in_seg >= sp->n_segs) return ST_END;
         struct segment *seg = &sp->segs[sp->in_seg];
@@ -448,8 +429,7 @@ enum status spool_next(struct spool *sp, struct buf *into, struct spool_entry *r
     }
 }
 
-enum status spool_ack(struct spool *sp, uint64_t seq, struct error *err)
-{
+enum status spool_ack(struct spool *sp, uint64_t seq, struct error *err) {
     if (seq > sp->acked) sp->acked = seq;
     while (sp->n_segs) {
         struct segment *seg = &sp->segs[0];
@@ -465,8 +445,7 @@ enum status spool_ack(struct spool *sp, uint64_t seq, struct error *err)
     return ST_OK;
 }
 
-struct spool_stats spool_stats(const struct spool *sp)
-{
+struct spool_stats spool_stats(const struct spool *sp) {
     uint64_t durable = sp->next_seq - sp->pending_entries;
     return (struct spool_stats){.bytes = sp->bytes,
                                 .max_bytes = sp->max_bytes,

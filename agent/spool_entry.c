@@ -6,23 +6,20 @@
 #define SEGMENT_VERSION 1u
 #define ENTRY_MAGIC UINT32_C(0x31455348) /* "HSE1" */
 
-void spool_put_head(struct buf *out)
-{
+void spool_put_head(struct buf *out) {
     buf_append(out, SEGMENT_MAGIC, 8);
     buf_u32le(out, SEGMENT_VERSION);
     buf_u32le(out, 0);
 }
 
-bool spool_head_ok(struct slice segment)
-{
+bool spool_head_ok(struct slice segment) {
     struct reader r = reader_of(segment);
     struct slice magic = reader_bytes(&r, 8);
     uint32_t version = reader_u32le(&r);
     return !r.bad && slice_eq(magic, SLICE_LIT(SEGMENT_MAGIC)) && version == SEGMENT_VERSION;
 }
 
-void spool_entry_put(const struct spool_entry *e, struct buf *out)
-{
+void spool_entry_put(const struct spool_entry *e, struct buf *out) {
     size_t at = out->len;
     buf_u32le(out, ENTRY_MAGIC);
     buf_u32le(out, (uint32_t)(e->source.len + e->position.len + e->batch.len));
@@ -39,8 +36,7 @@ void spool_entry_put(const struct spool_entry *e, struct buf *out)
 }
 
 /* The body's checksum goes to *ret_crc. */
-static size_t parse_head(struct slice head, struct spool_entry *ret, uint32_t *ret_crc)
-{
+static size_t parse_head(struct slice head, struct spool_entry *ret, uint32_t *ret_crc) {
     if (head.len < SPOOL_ENTRY_HEAD) return 0;
     struct reader r = reader_of(slice_head(head, SPOOL_ENTRY_HEAD));
     struct spool_entry e = {0};
@@ -61,14 +57,12 @@ static size_t parse_head(struct slice head, struct spool_entry *ret, uint32_t *r
     return SPOOL_ENTRY_HEAD + (size_t)len;
 }
 
-size_t spool_entry_head(struct slice head, struct spool_entry *ret)
-{
+size_t spool_entry_head(struct slice head, struct spool_entry *ret) {
     uint32_t crc;
     return parse_head(head, ret, &crc);
 }
 
-enum status spool_entry_parse(struct slice segment, size_t at, struct spool_entry *ret, size_t *ret_next)
-{
+enum status spool_entry_parse(struct slice segment, size_t at, struct spool_entry *ret, size_t *ret_next) {
     if (at >= segment.len) return ST_END;
     struct slice rest = slice_from(segment, at);
     if (rest.len < SPOOL_ENTRY_HEAD) return ST_AGAIN;
@@ -87,8 +81,7 @@ enum status spool_entry_parse(struct slice segment, size_t at, struct spool_entr
     return ST_OK;
 }
 
-size_t spool_find_entry(struct slice segment, size_t at)
-{
+size_t spool_find_entry(struct slice segment, size_t at) {
     static const uint8_t magic[4] = {'H', 'S', 'E', '1'};
     for (size_t i = at + 1; i + SPOOL_ENTRY_HEAD <= segment.len; i++) {
         struct spool_entry e;

@@ -64,21 +64,18 @@ struct uplink {
     struct uplink_status counts;
 };
 
-void outgoing_free(struct outgoing **o)
-{
+void outgoing_free(struct outgoing **o) {
     if (!*o) return;
     buf_free(&(*o)->bytes);
     mem_free(*o);
     *o = NULL;
 }
 
-static uint64_t now(const struct uplink *u)
-{
+static uint64_t now(const struct uplink *u) {
     return u->io.now_ms(u->io.ctx);
 }
 
-static void uplink_enter(struct uplink *u, enum uplink_state next)
-{
+static void uplink_enter(struct uplink *u, enum uplink_state next) {
     static const unsigned char edges[] = {
         [UPLINK_NEW] = 1 << UPLINK_CONNECTING | 1 << UPLINK_STOPPED,
         [UPLINK_WAITING] = 1 << UPLINK_CONNECTING | 1 << UPLINK_STOPPED,
@@ -95,8 +92,8 @@ static void uplink_enter(struct uplink *u, enum uplink_state next)
     u->state = next;
 }
 
-struct uplink *uplink_new(const struct uplink_options *o, const struct uplink_io *io, const struct uplink_owner *owner)
-{
+struct uplink *uplink_new(const struct uplink_options *o, const struct uplink_io *io,
+                          const struct uplink_owner *owner) {
     struct uplink *u = mem_zalloc(sizeof *u);
     u->o = *o;
     u->io = *io;
@@ -113,8 +110,7 @@ struct uplink *uplink_new(const struct uplink_options *o, const struct uplink_io
     return u;
 }
 
-void uplink_free(struct uplink **up)
-{
+void uplink_free(struct uplink **up) {
     struct uplink *u = *up;
     if (!u) return;
     assert(u->state == UPLINK_NEW || u->state == UPLINK_STOPPED);
@@ -131,16 +127,14 @@ void uplink_free(struct uplink **up)
 
 /* ---- connecting ---- */
 
-static void stop(struct uplink *u, enum status why, const char *text)
-{
+static void stop(struct uplink *u, enum status why, const char *text) {
     char copy[ERROR_TEXT_MAX];
     snprintf(copy, sizeof copy, "%s", text);
     uplink_enter(u, UPLINK_STOPPED);
     u->owner.stopped(u->owner.ctx, why, copy);
 }
 
-static void connect_now(struct uplink *u)
-{
+static void connect_now(struct uplink *u) {
     char host[ADDRESS_HOST_MAX];
     uint16_t port = 0;
     struct error err = {0};
@@ -161,8 +155,7 @@ static void connect_now(struct uplink *u)
     u->io.connect(u->io.ctx, host, port);
 }
 
-void uplink_start(struct uplink *u)
-{
+void uplink_start(struct uplink *u) {
     u->unreached_since = now(u);
     if (!u->n_collectors) {
         stop(u, ST_INVALID, "no collector is known");
@@ -172,8 +165,7 @@ void uplink_start(struct uplink *u)
 }
 
 /* Ends the connection for a reason of ours. */
-static void hang_up(struct uplink *u, enum status why, const char *text, bool flush)
-{
+static void hang_up(struct uplink *u, enum status why, const char *text, bool flush) {
     if (u->state == UPLINK_CLOSING || u->state == UPLINK_STOPPED) return;
     if (!u->bye) {
         u->bye = why;
@@ -183,21 +175,18 @@ static void hang_up(struct uplink *u, enum status why, const char *text, bool fl
     u->io.close(u->io.ctx, flush);
 }
 
-static bool is_refusal(enum status why)
-{
+static bool is_refusal(enum status why) {
     return why == ST_REVOKED || why == ST_AUTH || why == ST_EXPIRED || why == ST_DENIED || why == ST_VERSION;
 }
 
-static uint64_t back_off(struct uplink *u)
-{
+static uint64_t back_off(struct uplink *u) {
     uint64_t ms = u->o.backoff_base_ms;
     for (unsigned i = 1; i < u->attempt && ms < u->o.backoff_max_ms; i++) ms *= 2;
     if (ms > u->o.backoff_max_ms) ms = u->o.backoff_max_ms;
     return ms / 2 + u->io.random(u->io.ctx) % (ms / 2 + 1);
 }
 
-static void wait_for(struct uplink *u, uint64_t ms, enum status why, const char *text)
-{
+static void wait_for(struct uplink *u, uint64_t ms, enum status why, const char *text) {
     uplink_enter(u, UPLINK_WAITING);
     u->wait_until = now(u) + ms;
     u->tried = 0;
@@ -206,8 +195,7 @@ static void wait_for(struct uplink *u, uint64_t ms, enum status why, const char 
               (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000 / 100));
 }
 
-void uplink_on_closed(struct uplink *u, enum status why, const char *text)
-{
+void uplink_on_closed(struct uplink *u, enum status why, const char *text) {
     if (u->state == UPLINK_STOPPED) return;
     bool streamed = u->state == UPLINK_STREAMING || (u->state == UPLINK_CLOSING && u->credit_batches);
     char line[ERROR_TEXT_MAX + 300];
@@ -260,27 +248,23 @@ void uplink_on_closed(struct uplink *u, enum status why, const char *text)
     }
 }
 
-static ProtobufCBinaryData text_bytes(const char *s)
-{
+static ProtobufCBinaryData text_bytes(const char *s) {
     return msg_bytes(slice_str(s));
 }
 
 /* protobuf-c never writes through it; its string fields are not const. */
-static char *text_field(const char *s)
-{
+static char *text_field(const char *s) {
     return s ? (char *)(uintptr_t)s : (char *)(uintptr_t) "";
 }
 
-static void send_message(struct uplink *u, enum frame_type t, const ProtobufCMessage *m)
-{
+static void send_message(struct uplink *u, enum frame_type t, const ProtobufCMessage *m) {
     buf_clear(&u->scratch);
     msg_put_frame(&u->scratch, t, m);
     u->io.write(u->io.ctx, buf_slice(&u->scratch));
 }
 
 /* The load's logs as messages: one array of each, freed by free_channels. */
-static Haechi__Channel **make_channels(const struct uplink_load *load)
-{
+static Haechi__Channel **make_channels(const struct uplink_load *load) {
     Haechi__Channel **list = mem_zalloc(mem_mul(load->n_logs + 1, sizeof *list));
     for (size_t i = 0; i < load->n_logs; i++) {
         const struct uplink_log *l = &load->logs[i];
@@ -296,14 +280,12 @@ static Haechi__Channel **make_channels(const struct uplink_load *load)
     return list;
 }
 
-static void free_channels(Haechi__Channel **list, size_t n)
-{
+static void free_channels(Haechi__Channel **list, size_t n) {
     for (size_t i = 0; i < n; i++) mem_free(list[i]);
     mem_free(list);
 }
 
-void uplink_on_open(struct uplink *u)
-{
+void uplink_on_open(struct uplink *u) {
     if (u->state != UPLINK_CONNECTING) return;
     struct uplink_load load = {0};
     u->owner.load(u->owner.ctx, &load);
@@ -330,14 +312,12 @@ void uplink_on_open(struct uplink *u)
 
 /* ---- streaming ---- */
 
-static bool credit_left(const struct uplink *u, size_t len)
-{
+static bool credit_left(const struct uplink *u, size_t len) {
     if (u->n_sent >= u->credit_batches) return false;
     return !u->n_sent || !u->credit_bytes || u->sent_bytes + len <= u->credit_bytes;
 }
 
-static struct outgoing *pull(struct uplink *u)
-{
+static struct outgoing *pull(struct uplink *u) {
     if (u->stopping || (u->n_window && u->window_bytes >= u->o.window_bytes)) return NULL;
     struct outgoing *o = u->owner.next(u->owner.ctx);
     if (!o) return NULL;
@@ -348,8 +328,7 @@ static struct outgoing *pull(struct uplink *u)
     return o;
 }
 
-static void send_batch(struct uplink *u, const struct outgoing *o)
-{
+static void send_batch(struct uplink *u, const struct outgoing *o) {
     uint8_t head[FRAME_HEAD_LEN];
     frame_head(head, FRAME_BATCH, o->bytes.len + 4);
     buf_clear(&u->scratch);
@@ -362,8 +341,7 @@ static void send_batch(struct uplink *u, const struct outgoing *o)
     crash_point("batch-sent");
 }
 
-static void say_goodbye(struct uplink *u, enum status code, const char *reason)
-{
+static void say_goodbye(struct uplink *u, enum status code, const char *reason) {
     Haechi__Goodbye m = HAECHI__GOODBYE__INIT;
     m.code = code;
     m.reason = text_field(reason);
@@ -371,8 +349,7 @@ static void say_goodbye(struct uplink *u, enum status code, const char *reason)
     hang_up(u, ST_CLOSED, reason, true);
 }
 
-static void pump(struct uplink *u)
-{
+static void pump(struct uplink *u) {
     if (u->pumping) return; /* the feeder may call uplink_finish while it is asked for more */
     u->pumping = true;
     while (u->state == UPLINK_STREAMING && u->io.can_write(u->io.ctx)) {
@@ -392,8 +369,7 @@ static void pump(struct uplink *u)
         say_goodbye(u, ST_OK, "the agent stops");
 }
 
-static void on_welcome(struct uplink *u, struct slice body)
-{
+static void on_welcome(struct uplink *u, struct slice body) {
     const Haechi__Welcome *m = MSG_UNPACK(Welcome, welcome, body, &u->arena);
     if (!m) {
         hang_up(u, ST_PROTO, "sent a welcome that cannot be read", false);
@@ -437,16 +413,14 @@ static void on_welcome(struct uplink *u, struct slice body)
     pump(u);
 }
 
-static const Haechi__Rejected *rejection(const Haechi__Ack *m, uint64_t no)
-{
+static const Haechi__Rejected *rejection(const Haechi__Ack *m, uint64_t no) {
     for (size_t i = 0; i < m->n_rejected; i++) {
         if (m->rejected[i]->batch == no) return m->rejected[i];
     }
     return NULL;
 }
 
-static void on_ack(struct uplink *u, struct slice body)
-{
+static void on_ack(struct uplink *u, struct slice body) {
     const Haechi__Ack *m = MSG_UNPACK(Ack, ack, body, &u->arena);
     if (!m || m->through >= u->first_no + u->n_sent) {
         hang_up(u, ST_PROTO, m ? "acknowledged a batch that was not sent" : "sent an ack that cannot be read", false);
@@ -482,8 +456,7 @@ static void on_ack(struct uplink *u, struct slice body)
     pump(u);
 }
 
-static void on_goodbye(struct uplink *u, struct slice body)
-{
+static void on_goodbye(struct uplink *u, struct slice body) {
     const Haechi__Goodbye *m = MSG_UNPACK(Goodbye, goodbye, body, &u->arena);
     if (!m) {
         hang_up(u, ST_PROTO, "sent a goodbye that cannot be read", false);
@@ -499,15 +472,13 @@ static void on_goodbye(struct uplink *u, struct slice body)
 
 /* ---- renewal ---- */
 
-static void renew_failed(struct uplink *u, const char *text)
-{
+static void renew_failed(struct uplink *u, const char *text) {
     u->renew_deadline = 0;
     u->renew_at_ms = now(u) + RENEW_AGAIN_MS;
     log_error(AREA, "the certificate could not be renewed: %s; retry in %u minutes", text, RENEW_AGAIN_MS / 60000);
 }
 
-static void renew_if_due(struct uplink *u)
-{
+static void renew_if_due(struct uplink *u) {
     uint64_t life = u->o.not_after > u->o.not_before ? u->o.not_after - u->o.not_before : 0;
     if (!life || u->renew_deadline || now(u) < u->renew_at_ms) return;
     if (u->io.wall(u->io.ctx) < u->o.not_before + life / 3 * 2) return;
@@ -524,8 +495,7 @@ static void renew_if_due(struct uplink *u)
     buf_free(&csr);
 }
 
-static void on_renewed(struct uplink *u, struct slice body)
-{
+static void on_renewed(struct uplink *u, struct slice body) {
     const Haechi__Renewed *m = MSG_UNPACK(Renewed, renewed, body, &u->arena);
     struct error err = {0};
     if (!m || !u->renew_deadline) {
@@ -547,8 +517,7 @@ static void on_renewed(struct uplink *u, struct slice body)
 
 /* ---- time and bytes ---- */
 
-static void heartbeat(struct uplink *u)
-{
+static void heartbeat(struct uplink *u) {
     struct uplink_load load = {0};
     u->owner.load(u->owner.ctx, &load);
     Haechi__Heartbeat m = HAECHI__HEARTBEAT__INIT;
@@ -568,8 +537,7 @@ static void heartbeat(struct uplink *u)
     free_channels(m.channels, m.n_channels);
 }
 
-static void on_frame(struct uplink *u, enum frame_type t, struct slice body)
-{
+static void on_frame(struct uplink *u, enum frame_type t, struct slice body) {
     bool welcome_due = u->state == UPLINK_GREETING;
     arena_reset(&u->arena);
     if (t == FRAME_GOODBYE) {
@@ -585,8 +553,7 @@ static void on_frame(struct uplink *u, enum frame_type t, struct slice body)
     } /* HEARTBEAT_REPLY, POSITION_REPLY: that it came is all that counts here */
 }
 
-void uplink_on_data(struct uplink *u, struct slice plain)
-{
+void uplink_on_data(struct uplink *u, struct slice plain) {
     u->last_heard = now(u);
     while (u->state == UPLINK_GREETING || u->state == UPLINK_STREAMING) {
         enum frame_type t;
@@ -601,24 +568,20 @@ void uplink_on_data(struct uplink *u, struct slice plain)
     }
 }
 
-void uplink_on_drained(struct uplink *u)
-{
+void uplink_on_drained(struct uplink *u) {
     pump(u);
 }
 
-void uplink_kick(struct uplink *u)
-{
+void uplink_kick(struct uplink *u) {
     pump(u);
 }
 
-void uplink_finish(struct uplink *u)
-{
+void uplink_finish(struct uplink *u) {
     u->finishing = true;
     pump(u);
 }
 
-void uplink_stop(struct uplink *u, unsigned grace_ms)
-{
+void uplink_stop(struct uplink *u, unsigned grace_ms) {
     if (u->stopping || u->state == UPLINK_STOPPED) return;
     u->stopping = true;
     u->stop_at = now(u) + grace_ms;
@@ -630,8 +593,7 @@ void uplink_stop(struct uplink *u, unsigned grace_ms)
         hang_up(u, ST_CLOSED, "the agent stops", false);
 }
 
-void uplink_tick(struct uplink *u)
-{
+void uplink_tick(struct uplink *u) {
     uint64_t t = now(u);
     switch (u->state) {
     case UPLINK_WAITING:
@@ -656,8 +618,7 @@ void uplink_tick(struct uplink *u)
     }
 }
 
-uint64_t uplink_deadline_ms(const struct uplink *u)
-{
+uint64_t uplink_deadline_ms(const struct uplink *u) {
     switch (u->state) {
     case UPLINK_WAITING: return u->wait_until;
     case UPLINK_GREETING: return u->deadline;
@@ -666,8 +627,7 @@ uint64_t uplink_deadline_ms(const struct uplink *u)
     }
 }
 
-struct uplink_status uplink_get_status(const struct uplink *u)
-{
+struct uplink_status uplink_get_status(const struct uplink *u) {
     struct uplink_status s = u->counts;
     s.state = state_names[u->state];
     s.collector = u->n_collectors ? u->collectors[u->at] : "";

@@ -27,20 +27,17 @@ struct wire {
     uv_thread_t thread;
 };
 
-static void on_async(uv_async_t *h)
-{
+static void on_async(uv_async_t *h) {
     struct wire *w = h->data;
     if (!w->ending && w->user.on_wake) w->user.on_wake(w->user.ctx);
 }
 
-static void on_timer(uv_timer_t *h)
-{
+static void on_timer(uv_timer_t *h) {
     struct wire *w = h->data;
     if (!w->ending && w->user.on_tick) w->user.on_tick(w->user.ctx);
 }
 
-static void on_signal(uv_signal_t *h, int number)
-{
+static void on_signal(uv_signal_t *h, int number) {
     struct wire *w = h->data;
     if (w->ending) return;
     if (w->user.on_signal)
@@ -49,8 +46,7 @@ static void on_signal(uv_signal_t *h, int number)
         wire_end(w);
 }
 
-struct wire *wire_new(void)
-{
+struct wire *wire_new(void) {
     static const int numbers[N_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
     struct wire *w = mem_zalloc(sizeof *w);
     int rc = uv_loop_init(&w->loop);
@@ -71,8 +67,7 @@ struct wire *wire_new(void)
     return w;
 }
 
-void wire_free(struct wire **w)
-{
+void wire_free(struct wire **w) {
     if (!*w) return;
     if (!(*w)->ending) { /* never ran */
         wire_end(*w);
@@ -84,13 +79,11 @@ void wire_free(struct wire **w)
     *w = NULL;
 }
 
-void wire_set_user(struct wire *w, const struct wire_user *user)
-{
+void wire_set_user(struct wire *w, const struct wire_user *user) {
     w->user = *user;
 }
 
-void wire_set_tls(struct wire *w, struct tls_config *cfg)
-{
+void wire_set_tls(struct wire *w, struct tls_config *cfg) {
     if (w->conn) {
         tls_config_free(&w->next_cfg);
         w->next_cfg = cfg;
@@ -102,29 +95,25 @@ void wire_set_tls(struct wire *w, struct tls_config *cfg)
 
 /* ---- the connection ---- */
 
-static void on_open(struct conn *c, void *owner)
-{
+static void on_open(struct conn *c, void *owner) {
     (void)c;
     struct wire *w = owner;
     w->user.on_open(w->user.ctx);
 }
 
-static void on_data(struct conn *c, void *owner, struct slice plain)
-{
+static void on_data(struct conn *c, void *owner, struct slice plain) {
     (void)c;
     struct wire *w = owner;
     w->user.on_data(w->user.ctx, plain);
 }
 
-static void on_drained(struct conn *c, void *owner)
-{
+static void on_drained(struct conn *c, void *owner) {
     (void)c;
     struct wire *w = owner;
     if (w->user.on_drained) w->user.on_drained(w->user.ctx);
 }
 
-static void on_closed(struct conn *c, void *owner, enum status why, const char *text)
-{
+static void on_closed(struct conn *c, void *owner, enum status why, const char *text) {
     struct wire *w = owner;
     char copy[ERROR_TEXT_MAX];
     snprintf(copy, sizeof copy, "%s", text ? text : "");
@@ -139,8 +128,7 @@ static void on_closed(struct conn *c, void *owner, enum status why, const char *
     if (!w->ending) w->user.on_closed(w->user.ctx, why, copy);
 }
 
-static void io_connect(void *ctx, const char *host, uint16_t port)
-{
+static void io_connect(void *ctx, const char *host, uint16_t port) {
     static const struct conn_events events = {.on_open = on_open,
                                               .on_data = on_data,
                                               .on_drained = on_drained,
@@ -150,20 +138,17 @@ static void io_connect(void *ctx, const char *host, uint16_t port)
     w->conn = conn_connect(&w->loop, w->cfg, host, port, &events, w);
 }
 
-static void io_write(void *ctx, struct slice bytes)
-{
+static void io_write(void *ctx, struct slice bytes) {
     struct wire *w = ctx;
     if (w->conn) conn_write(w->conn, bytes);
 }
 
-static bool io_can_write(void *ctx)
-{
+static bool io_can_write(void *ctx) {
     const struct wire *w = ctx;
     return w->conn && !conn_is_closing(w->conn) && conn_can_write(w->conn);
 }
 
-static void io_close(void *ctx, bool flush)
-{
+static void io_close(void *ctx, bool flush) {
     struct wire *w = ctx;
     if (!w->conn) return;
     if (flush)
@@ -172,28 +157,24 @@ static void io_close(void *ctx, bool flush)
         conn_close(w->conn, ST_CLOSED, "");
 }
 
-static uint64_t io_now_ms(void *ctx)
-{
+static uint64_t io_now_ms(void *ctx) {
     (void)ctx;
     return clock_mono_ms();
 }
 
-static uint64_t io_wall(void *ctx)
-{
+static uint64_t io_wall(void *ctx) {
     (void)ctx;
     return clock_wall();
 }
 
-static uint32_t io_random(void *ctx)
-{
+static uint32_t io_random(void *ctx) {
     (void)ctx;
     uint32_t r;
     tls_random(&r, sizeof r);
     return r;
 }
 
-struct uplink_io wire_io(struct wire *w)
-{
+struct uplink_io wire_io(struct wire *w) {
     return (struct uplink_io){.ctx = w,
                               .now_ms = io_now_ms,
                               .wall = io_wall,
@@ -206,15 +187,13 @@ struct uplink_io wire_io(struct wire *w)
 
 /* ---- life ---- */
 
-enum status wire_spawn(struct wire *w, void (*run)(void *arg), void *arg, struct error *err)
-{
+enum status wire_spawn(struct wire *w, void (*run)(void *arg), void *arg, struct error *err) {
     int rc = uv_thread_create(&w->thread, run, arg);
     w->spawned = rc == 0;
     return rc ? error_set(err, ST_NOMEM, "cannot start a thread: %s", uv_strerror(rc)) : ST_OK;
 }
 
-void wire_run(struct wire *w)
-{
+void wire_run(struct wire *w) {
     uv_run(&w->loop, UV_RUN_DEFAULT);
     if (w->spawned) uv_thread_join(&w->thread); /* before the loop goes: it may still be in wire_wake */
     w->spawned = false;
@@ -223,8 +202,7 @@ void wire_run(struct wire *w)
     (void)rc;
 }
 
-void wire_end(struct wire *w)
-{
+void wire_end(struct wire *w) {
     if (w->ending) return;
     w->ending = true;
     if (w->conn) conn_close(w->conn, ST_CLOSED, "");
@@ -233,7 +211,6 @@ void wire_end(struct wire *w)
     for (size_t i = 0; i < N_SIGNALS; i++) uv_close((uv_handle_t *)&w->signals[i], NULL);
 }
 
-void wire_wake(struct wire *w)
-{
+void wire_wake(struct wire *w) {
     uv_async_send(&w->async);
 }

@@ -28,7 +28,7 @@ void wire_set_tls(struct wire *w, struct tls_config *cfg);
 struct uplink_io wire_io(struct wire *w);
 /* The one other thread of the program; its last act is to say so by queue and wire_wake. Joined by wire_run. */
 MUST_USE enum status wire_spawn(struct wire *w, void (*run)(void *arg), void *arg, struct error *err);
-void wire_run(struct wire *w); /* until wire_end, and everything is closed */
+void wire_run(struct wire *w);  /* until wire_end, and everything is closed */
 void wire_end(struct wire *w);  /* idempotent, legal in any callback */
 void wire_wake(struct wire *w); /* from any thread, while the loop lives */
 

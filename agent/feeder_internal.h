@@ -1,0 +1,84 @@
+/* What feeder.c (thread, orders, reports), feeder_in.c (inputs) and feeder_out.c (spool and queue) share. */
+#ifndef HAECHI_FEEDER_INTERNAL_H
+#define HAECHI_FEEDER_INTERNAL_H
+
+#include "batcher.h"
+#include "bookmarks.h"
+#include "feeder.h"
+#include "log.h"
+#include "parse.h"
+#include "queue.h"
+#include "spool.h"
+
+#define AREA "feeder"
+
+enum order_kind { ORDER_ACKED, ORDER_REJECTED, ORDER_WRITE, ORDER_STOP };
+struct order {
+    enum order_kind kind;
+    uint64_t seq;
+    struct outgoing *batch;
+    enum status code;
+    char *reason; /* or the name of the file to write */
+    struct buf bytes;
+};
+
+struct input {
+    struct feeder *feeder;
+    struct feeder_input spec;
+    char *path, *name; /* name: in the bookmarks and the spool */
+    struct source *source;
+    struct batcher *batcher;
+    struct source_facts closed; /* what earlier opens of it counted */
+    bool ended, caught_up;
+    uint64_t retry_at, size;
+    unsigned lines;
+    uint64_t events, bad; /* of this input, since the start */
+    struct buf
+        position; /* where to open it: of the last batch that was taken from the spool, at first the bookmark's */
+};
+
+struct ready { /* a finished batch on its way out */
+    struct outgoing *batch;
+    struct input *input;
+    struct buf position;
+};
+
+struct feeder {
+    struct feeder_options o;
+    char **own_names;
+    struct queue *out, *notes, *in;
+    struct input *inputs;
+    size_t n_inputs, at; /* at: the one that is read next */
+    struct parser *parser;
+    struct arena arena; /* of the event in work */
+    struct spool *spool;
+    struct bookmarks marks;
+    char *marks_path;
+    struct ready *ready, *sent; /* first in, first out */
+    size_t n_ready, cap_ready, n_sent, cap_sent;
+    struct feeder_item *held;
+    struct buf scratch;
+    bool stopping, end_said, marks_dirty;
+    uint64_t save_at, report_at, spool_retry_at, next_seq;
+    struct feeder_report report;
+    struct feeder_log *logs;
+    size_t n_logs, cap_logs;
+    uint64_t rate_at, rate_events;
+    struct log_limit full_limit;
+};
+
+/* feeder_out.c */
+struct batcher *feeder_new_batcher(struct feeder *r, struct input *in);
+void feeder_drop_first(struct ready *list, size_t *n, size_t drop);
+bool feeder_put(struct feeder *r, struct feeder_item *i,
+                size_t weight); /* into the loop's queue; held when that is full */
+bool feeder_put_held(struct feeder *r);
+bool feeder_fill_spool(struct feeder *r);  /* ready -> spool, durable; returns whether anything moved */
+bool feeder_drain_spool(struct feeder *r); /* spool -> the loop's queue */
+bool feeder_drain_ready(struct feeder *r); /* without a spool: ready -> the loop's queue */
+
+/* feeder_in.c */
+void feeder_close_source(struct input *in);
+bool feeder_read(struct feeder *r); /* some records of the inputs that have any; returns whether there were any */
+
+#endif

@@ -1,0 +1,381 @@
+/* Feeder, uplink and loop together. Loop thread; the feeder runs on the reader thread and is met in its queues only.
+ * Order of the end: uplink stops, feeder is told to, feeder is gone, loop ends. */
+#include "run.h"
+#include "clock.h"
+#include "facts.h"
+#include "keystore.h"
+#include "log.h"
+#include "mem.h"
+#include "progress.h"
+#include "token.h"
+#include "uplink_wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define AREA "agent"
+#define STOP_GRACE_MS 2000u
+#define STATUS_MS 5000u
+#define SEND_GIVE_UP_MS 120000u
+#define BAR_AFTER_MS 1000u
+#define BAR_EVERY_MS 250u
+
+struct run {
+    const struct run_options *o;
+    struct identity id;
+    struct facts facts;
+    struct wire *wire;
+    struct uplink *uplink;
+    struct feeder *feeder;
+    struct feeder_report report; /* the latest; owns its logs */
+    uint64_t acked, told;        /* by the collector; the feeder knows of */
+    bool ended;                  /* the feeder has read everything (send) */
+    uint64_t started_ms, started, status_at, bar_at;
+    bool terminal, bar_shown;
+    enum status result;
+    struct error err;
+};
+
+/* ---- for the uplink ---- */
+
+static struct outgoing *next(void *ctx) {
+    struct run *r = ctx;
+    struct outgoing *o = NULL;
+    struct feeder_item *i = feeder_take(r->feeder);
+    if (!i) return NULL;
+    if (i->kind == FEEDER_BATCH) {
+        o = i->batch;
+        i->batch = NULL;
+    } else {
+        r->ended = true;
+        uplink_finish(r->uplink);
+    }
+    feeder_item_free(&i);
+    return o;
+}
+
+static void tell_acked(struct run *r) {
+    if (r->acked > r->told && feeder_acked(r->feeder, r->acked)) r->told = r->acked;
+}
+
+static void acked(void *ctx, uint64_t seq, uint64_t n_events) {
+    (void)n_events;
+    struct run *r = ctx;
+    r->acked = seq;
+    tell_acked(r);
+}
+
+static void rejected(void *ctx, struct outgoing *o, enum status code, const char *reason) {
+    struct run *r = ctx;
+    feeder_rejected(r->feeder, o, code, log_peer(slice_str(reason)));
+}
+
+/* The logs in the form the uplink wants them; valid until the next report. */
+static void load(void *ctx, struct uplink_load *ret) {
+    static struct uplink_log logs[256]; /* the loop thread's alone; the feeder names no more */
+    struct run *r = ctx;
+    const struct feeder_report *p = &r->report;
+    size_t n = p->n_logs < 256 ? p->n_logs : 256;
+    for (size_t i = 0; i < n; i++) {
+        logs[i] = (struct uplink_log){.channel = p->logs[i].channel,
+                                      .computer = p->logs[i].computer,
+                                      .newest_id = p->logs[i].newest_id};
+    }
+    *ret = (struct uplink_load){.backlog_events = p->events_unread,
+                                .spool_bytes = p->spool_bytes,
+                                .spool_max_bytes = p->spool_max_bytes,
+                                .events_per_s = p->events_per_s,
+                                .parse_errors = p->parse_errors,
+                                .records_skipped = p->skipped,
+                                .logs = logs,
+                                .n_logs = n};
+    facts_usage(&ret->cpu_ms, &ret->rss_bytes);
+}
+
+/* The fleet has other collectors than we knew: for the next start. A small file, seldom. */
+static void welcome(void *ctx, const struct uplink_welcome *w) {
+    struct run *r = ctx;
+    bool same = w->n_collectors == r->id.n_collectors;
+    for (size_t i = 0; i < w->n_collectors && same; i++) same = slice_eq_str(w->collectors[i], r->id.collectors[i]);
+    if (same || !w->n_collectors) return;
+    for (size_t i = 0; i < w->n_collectors; i++) {
+        char host[ADDRESS_HOST_MAX];
+        uint16_t port;
+        if (address_split(w->collectors[i], 7443, host, &port, NULL)) return;
+    }
+    for (size_t i = 0; i < r->id.n_collectors; i++) mem_free(r->id.collectors[i]);
+    r->id.n_collectors = 0;
+    for (size_t i = 0; i < w->n_collectors; i++) identity_add_collector(&r->id, w->collectors[i]);
+    struct error err = {0};
+    if (keystore_save(r->o->state, &r->id, &err))
+        log_warn(AREA, "the new list of collectors could not be kept: %s", err.msg);
+    else
+        log_info(AREA, "the fleet's list of collectors has changed; it is used from the next start on");
+}
+
+static enum status make_csr(void *ctx, struct buf *ret_der, struct error *err) {
+    struct run *r = ctx;
+    return tls_make_csr(buf_slice(&r->id.key), r->id.host_name, ret_der, err);
+}
+
+static enum status use_identity(struct run *r, struct slice certificate, struct slice ca, struct error *err) {
+    struct tls_config *cfg = NULL;
+    struct tls_client_options t = {.ca_pem = ca,
+                                   .certificate_pem = certificate,
+                                   .key_pem = buf_slice(&r->id.key),
+                                   .alpn = TLS_ALPN_AGENT};
+    enum status st = tls_client_config(&t, &cfg, err);
+    if (!st) wire_set_tls(r->wire, cfg);
+    return st;
+}
+
+/* A new certificate: kept at once, used from the next connection on. Two small files every few weeks, on the loop. */
+static enum status renewed(void *ctx, struct slice certificate, struct slice ca, uint64_t *ret_not_before,
+                           uint64_t *ret_not_after, struct error *err) {
+    struct run *r = ctx;
+    struct tls_peer facts;
+    uint64_t from = 0;
+    if (!ca.len) ca = buf_slice(&r->id.ca);
+    enum status st = tls_certificate_facts(certificate, &facts, &from, err);
+    struct identity id = r->id; /* everything else as it was */
+    id.certificate = id.ca = (struct buf){0};
+    buf_slice_append(&id.certificate, certificate);
+    buf_slice_append(&id.ca, ca);
+    if (!st) st = use_identity(r, buf_slice(&id.certificate), buf_slice(&id.ca), err);
+    if (!st) st = keystore_save(r->o->state, &id, err);
+    if (st) {
+        buf_free(&id.certificate);
+        buf_free(&id.ca);
+        return st;
+    }
+    buf_free(&r->id.certificate);
+    buf_free(&r->id.ca);
+    r->id.certificate = id.certificate;
+    r->id.ca = id.ca;
+    *ret_not_before = r->id.not_before = from;
+    *ret_not_after = r->id.not_after = facts.not_after;
+    return ST_OK;
+}
+
+static void clear_bar(struct run *r) {
+    if (r->bar_shown) fprintf(stderr, "\r\033[K");
+    r->bar_shown = false;
+}
+
+/* The words of the end, while everything is known. */
+static void say_result(const char *text) {
+    fprintf(stderr, "haechi-agent: %s\n", text);
+}
+
+static void stopped(void *ctx, enum status why, const char *text) {
+    struct run *r = ctx;
+    r->result = why;
+    if (why) error_set(&r->err, why, "%s", text);
+    if (r->o->send && !r->ended) {
+        /* The reader may be waiting for standard input for ever. Nothing is owed to the disk without a spool. */
+        clear_bar(r);
+        say_result(why ? text : "stopped before all was sent");
+        exit(1);
+    }
+    tell_acked(r);
+    feeder_stop(r->feeder);
+}
+
+/* ---- for the loop ---- */
+
+static void on_wake(void *ctx) {
+    struct run *r = ctx;
+    struct feeder_item *i;
+    while ((i = feeder_take_note(r->feeder))) {
+        if (i->kind == FEEDER_GONE) wire_end(r->wire);
+        if (i->kind == FEEDER_REPORT) {
+            mem_free(r->report.logs);
+            r->report = i->report;
+            i->report.logs = NULL;
+        }
+        feeder_item_free(&i);
+    }
+    uplink_kick(r->uplink);
+}
+
+static void write_status(struct run *r) {
+    struct buf text = {0};
+    struct uplink_status u = uplink_get_status(r->uplink);
+    struct status_facts f = {.host_name = r->id.host_name,
+                             .version = HAECHI_VERSION,
+                             .now = clock_wall(),
+                             .started = r->started,
+                             .not_after = r->id.not_after};
+    status_write(&text, &f, &r->report, &u);
+    feeder_write(r->feeder, "status", buf_slice(&text));
+    buf_free(&text);
+}
+
+static void draw_bar(struct run *r) {
+    struct buf line = {0};
+    struct uplink_status u = uplink_get_status(r->uplink);
+    progress_bar(&line, &r->report, &u);
+    fprintf(stderr, "\r%s\033[K", buf_cstr(&line));
+    r->bar_shown = true;
+    buf_free(&line);
+}
+
+static void on_tick(void *ctx) {
+    struct run *r = ctx;
+    uint64_t t = clock_mono_ms();
+    on_wake(r);
+    uplink_tick(r->uplink);
+    tell_acked(r);
+    if (!r->o->send && t >= r->status_at) {
+        r->status_at = t + STATUS_MS;
+        write_status(r);
+    }
+    if (r->o->send && r->terminal && !r->ended && t >= r->started_ms + BAR_AFTER_MS && t >= r->bar_at) {
+        r->bar_at = t + BAR_EVERY_MS;
+        draw_bar(r);
+    }
+}
+
+static void on_signal(void *ctx, bool hang_up) {
+    struct run *r = ctx;
+    if (hang_up) return;
+    log_info(AREA, "stopping");
+    uplink_stop(r->uplink, r->o->send ? 0 : STOP_GRACE_MS);
+}
+
+static void wake(void *ctx) { /* on the reader thread */
+    wire_wake(ctx);
+}
+
+static void on_open(void *ctx) {
+    uplink_on_open(((struct run *)ctx)->uplink);
+}
+
+static void on_data(void *ctx, struct slice plain) {
+    uplink_on_data(((struct run *)ctx)->uplink, plain);
+}
+
+static void on_drained(void *ctx) {
+    uplink_on_drained(((struct run *)ctx)->uplink);
+}
+
+static void on_closed(void *ctx, enum status why, const char *text) {
+    uplink_on_closed(((struct run *)ctx)->uplink, why, text);
+}
+
+/* ---- life ---- */
+
+static struct uplink *make_uplink(struct run *r) {
+    const struct run_options *o = r->o;
+    struct uplink_options u = {.collectors = o->n_collectors ? o->collectors : (const char *const *)r->id.collectors,
+                               .n_collectors = o->n_collectors ? o->n_collectors : r->id.n_collectors,
+                               .backoff_base_ms = o->retry_min_ms,
+                               .backoff_max_ms = o->retry_max_ms,
+                               .refusal_is_final = o->send,
+                               .give_up_ms = o->send ? SEND_GIVE_UP_MS : 0,
+                               .not_before = r->id.not_before,
+                               .not_after = r->id.not_after,
+                               .os = r->facts.os,
+                               .hostname = r->facts.hostname,
+                               .domain = r->facts.domain,
+                               .sysmon_version = r->facts.sysmon_version,
+                               .sysmon_schema = r->facts.sysmon_schema,
+                               .machine_id = buf_slice(&r->facts.machine_id),
+                               .boot_id = buf_slice(&r->facts.boot_id),
+                               .instance = slice_of(r->facts.instance, sizeof r->facts.instance),
+                               .utc_offset_minutes = r->facts.utc_offset_minutes};
+    struct uplink_owner owner = {.ctx = r,
+                                 .next = next,
+                                 .acked = acked,
+                                 .rejected = rejected,
+                                 .load = load,
+                                 .welcome = welcome,
+                                 .make_csr = make_csr,
+                                 .renewed = renewed,
+                                 .stopped = stopped};
+    struct uplink_io io = wire_io(r->wire);
+    return uplink_new(&u, &io, &owner);
+}
+
+static enum status summary(struct run *r, struct error *err) {
+    const struct feeder_report *p = &r->report;
+    struct uplink_status u = uplink_get_status(r->uplink);
+    struct buf line = {0};
+    uint64_t ms = clock_mono_ms() - r->started_ms;
+    buf_str(&line, "sent ");
+    progress_number(&line, u.acked_events);
+    buf_printf(&line, " events of %zu file%s in %llu.%llu s, all acknowledged", r->o->n_inputs,
+               r->o->n_inputs == 1 ? "" : "s", (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000 / 100));
+    if (p->skipped + p->parse_errors) {
+        buf_str(&line, "; ");
+        progress_number(&line, p->skipped + p->parse_errors);
+        buf_str(&line, " records could not be read");
+    }
+    if (p->damaged) buf_printf(&line, "; %llu damaged parts", (unsigned long long)p->damaged);
+    if (u.rejected_batches) {
+        buf_str(&line, "; ");
+        progress_number(&line, u.rejected_events);
+        buf_printf(&line, " events were rejected and are kept in %s/rejected", r->o->state);
+    }
+    printf("%s\n", buf_cstr(&line));
+    fflush(stdout);
+    buf_free(&line);
+    if (u.rejected_batches)
+        return error_set(err, ST_DENIED, "the collector rejected %llu events", (unsigned long long)u.rejected_events);
+    if (p->failed_inputs)
+        return error_set(err, ST_IO, "%llu of %zu files could not be read", (unsigned long long)p->failed_inputs,
+                         r->o->n_inputs);
+    return ST_OK;
+}
+
+enum status run_agent(const struct run_options *o, struct error *err) {
+    struct run r = {.o = o, .started_ms = clock_mono_ms(), .started = clock_wall()};
+    struct file *lock = NULL;
+    enum status st = keystore_load(o->state, &r.id, err);
+    if (!st) st = keystore_lock(o->state, &lock, err);
+    if (st) goto out;
+    facts_read(&r.facts);
+    r.terminal = facts_is_terminal();
+    r.wire = wire_new();
+    const char *own[] = {r.id.host_name, r.facts.hostname};
+    struct feeder_options f = {.state_dir = o->state,
+                               .inputs = o->inputs,
+                               .n_inputs = o->n_inputs,
+                               .spooled = !o->send,
+                               .spool_max_bytes = o->spool_max_bytes,
+                               .own_names = own,
+                               .n_own_names = 2,
+                               .wake = wake,
+                               .ctx = r.wire};
+    st = use_identity(&r, buf_slice(&r.id.certificate), buf_slice(&r.id.ca), err);
+    if (!st) st = feeder_new(&f, &r.feeder, err);
+    if (st) goto out;
+    r.uplink = make_uplink(&r);
+    wire_set_user(r.wire, &(struct wire_user){.ctx = &r,
+                                              .on_open = on_open,
+                                              .on_data = on_data,
+                                              .on_drained = on_drained,
+                                              .on_closed = on_closed,
+                                              .on_tick = on_tick,
+                                              .on_wake = on_wake,
+                                              .on_signal = on_signal});
+    st = wire_spawn(r.wire, feeder_run, r.feeder, err);
+    if (st) goto out;
+    uplink_start(r.uplink);
+    wire_run(r.wire);
+    clear_bar(&r);
+    st = r.result;
+    if (st && err)
+        *err = r.err;
+    else if (o->send)
+        st = summary(&r, err);
+out:
+    uplink_free(&r.uplink);
+    wire_free(&r.wire);
+    feeder_free(&r.feeder);
+    mem_free(r.report.logs);
+    file_close(&lock);
+    facts_free(&r.facts);
+    identity_free(&r.id);
+    return st;
+}

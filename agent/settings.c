@@ -1,0 +1,79 @@
+/* The agent's options, one table line each. */
+#include "settings.h"
+#include "file.h"
+#include "token.h"
+
+#include <stddef.h>
+
+#define DEFAULT_FILE "/etc/haechi/agent.toml"
+#define FILE_MAX (256u * 1024)
+
+#define AT(member) offsetof(struct settings, member)
+static const struct conf_option options[] = {
+    {"state", CONF_STRING, AT(state), "\"/var/lib/haechi-agent\"", 0, 0, false,
+     "the state directory: key, certificate, spool, bookmarks"},
+    {"collectors", CONF_STRINGS, AT(collectors), "[]", 0, 0, false,
+     "collectors as HOST:PORT in order of preference; none: those of the enrolment"},
+    {"log.level", CONF_STRING, AT(log_level), "\"info\"", 0, 0, false, "error, warn, info or debug"},
+    {"uplink.retry_min", CONF_DURATION, AT(retry_min_s), "\"1s\"", 1, 3600, false,
+     "pause after the first failed round of all collectors; it doubles"},
+    {"uplink.retry_max", CONF_DURATION, AT(retry_max_s), "\"60s\"", 1, 86400, false, "up to this"},
+    {"spool.max", CONF_SIZE, AT(spool_max_bytes), "\"1G\"", 16u << 20, UINT64_C(1) << 50, false,
+     "bytes on disk; when it is full reading waits and the logs themselves are the buffer"},
+    {"sources.journal", CONF_BOOL, AT(journal), "true", 0, 0, false,
+     "Sysmon for Linux' events from this host's journal"},
+    {"sources.evtx", CONF_STRINGS, AT(evtx), "[]", 0, 0, false,
+     ".evtx files, read whole; again when their size changes"},
+    {"sources.xml", CONF_STRINGS, AT(xml), "[]", 0, 0, false,
+     "files of event XML, read whole; again when their size changes"},
+    {"sources.syslog", CONF_STRINGS, AT(syslog), "[]", 0, 0, false,
+     "syslog files and journal exports, followed over rotation; needs sources.unproven for text files"},
+    {"sources.unproven", CONF_BOOL, AT(unproven), "false", 0, 0, false,
+     "accept events from text files, in which any local program may have written them"},
+};
+#define N_OPTIONS (sizeof options / sizeof *options)
+
+static enum status check(const struct settings *s, const char *name, struct error *err) {
+    for (size_t i = 0; i < s->collectors.n; i++) {
+        char host[ADDRESS_HOST_MAX];
+        uint16_t port;
+        enum status st = address_split(slice_str(s->collectors.items[i]), 7443, host, &port, err);
+        if (st) return error_prefix(err, st, "%s: collectors: %s", name, s->collectors.items[i]);
+    }
+    if (s->syslog.n && !s->unproven) {
+        return error_set(
+            err, ST_INVALID,
+            "%s: sources.syslog: a text file does not prove who wrote a line; set sources.unproven = true to accept that",
+            name);
+    }
+    if (s->retry_max_s < s->retry_min_s)
+        return error_set(err, ST_INVALID, "%s: uplink.retry_max is less than uplink.retry_min", name);
+    return ST_OK;
+}
+
+enum status settings_load(const char *path, struct settings *ret, struct error *err) {
+    struct settings s = {0};
+    struct buf text = {0};
+    enum status st = ST_OK;
+    conf_defaults(options, N_OPTIONS, &s);
+    if (path || file_exists(DEFAULT_FILE)) {
+        path = path ? path : DEFAULT_FILE;
+        st = file_read(path, FILE_MAX, &text, err);
+        if (!st) st = conf_parse(options, N_OPTIONS, path, buf_slice(&text), &s, err);
+    }
+    if (!st) st = check(&s, path ? path : "the default configuration", err);
+    buf_free(&text);
+    if (st)
+        settings_free(&s);
+    else
+        *ret = s;
+    return st;
+}
+
+void settings_free(struct settings *s) {
+    conf_free(options, N_OPTIONS, s);
+}
+
+void settings_sample(struct buf *out) {
+    conf_sample(out, options, N_OPTIONS);
+}
