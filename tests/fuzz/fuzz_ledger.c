@@ -1,5 +1,5 @@
 /* A stored ledger: what decodes has the shape that the look-ups rely on, and encodes to the same bytes' meaning. */
-// links: storage proto base
+// links: storage base
 // fuzz: -max_len=4096
 #include "ledger.h"
 #include "mem.h"

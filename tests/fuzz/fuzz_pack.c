@@ -1,5 +1,5 @@
 /* A pack's directory. The input is taken as it is, and once more as the directory of a pack whose checksum holds. */
-// links: storage proto base
+// links: storage base
 // fuzz: -max_len=8192
 #include "mem.h"
 #include "packs.h"

@@ -1,5 +1,5 @@
 /* A stored process row, a stream's head and a block's entry: decode, merge, encode, decode. */
-// links: storage proto base
+// links: storage base
 // fuzz: -max_len=4096
 #include "blocks.h"
 #include "keys.h"

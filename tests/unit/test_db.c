@@ -1,5 +1,5 @@
 /* The data directory: look-ups against brute force whatever the digest does, days, expiry, backup, damage, threads. */
-// links: storage proto base
+// links: storage base
 #include "store_fixture.h"
 
 #include "cursor.h"

@@ -1,5 +1,5 @@
 /* Small records: transactions, order, sequences, limits, cursors, threads. */
-// links: storage proto base
+// links: storage base
 #include "store_fixture.h"
 
 #include "cursor.h"

@@ -1,5 +1,5 @@
 /* Process rows: merging, the stored form, and the table over several days. */
-// links: storage proto base
+// links: storage base
 #include "store_fixture.h"
 
 #include "procs.h"

@@ -1,5 +1,5 @@
 /* The ack path: what is acked is stored once, the ledger agrees, failures are undone, a full disk loses nothing. */
-// links: storage proto base
+// links: storage base
 #include "store_fixture.h"
 
 #include "log.h"
