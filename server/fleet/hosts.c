@@ -231,7 +231,7 @@ MUST_USE enum status fleet_host_find(struct fleet *f, struct slice what, struct 
 /* "host:17" */
 static bool id_of_peer(const struct tls_peer *peer, uint32_t *ret) {
     struct slice cn = slice_str(peer->common_name);
-    return peer->verified && slice_starts(cn, SLICE_LIT("host:")) && decimal(slice_from(cn, 5), ret);
+    return slice_starts(cn, SLICE_LIT("host:")) && decimal(slice_from(cn, 5), ret);
 }
 
 MUST_USE enum status fleet_host_of_peer(struct fleet *f, const struct tls_peer *peer, struct fleet_host *ret,
@@ -240,7 +240,7 @@ MUST_USE enum status fleet_host_of_peer(struct fleet *f, const struct tls_peer *
     enum status st = error_set(err, ST_AUTH, "the certificate's subject '%s' is no host of this fleet",
                                log_peer(slice_str(peer->common_name)));
     uv_rwlock_rdlock(&f->lock);
-    struct host *h = id_of_peer(peer, &id) ? hosts_get(f, id) : NULL;
+    struct host *h = peer->verified && id_of_peer(peer, &id) ? hosts_get(f, id) : NULL;
     if (h) {
         hosts_copy(h, ret);
         st = ST_OK;
@@ -249,6 +249,7 @@ MUST_USE enum status fleet_host_of_peer(struct fleet *f, const struct tls_peer *
     return st;
 }
 
+/* Inside the handshake: the CA vouches for the certificate, `verified` is set only once the key is proved as well. */
 enum status fleet_admit(void *fleet, const struct tls_peer *peer) {
     struct fleet *f = fleet;
     uint32_t id;
