@@ -104,11 +104,9 @@ static bool take_orders(struct feeder *r, int wait_ms) {
             on_acked(r, o->seq);
         else if (o->kind == ORDER_REJECTED)
             keep_rejected(r, o);
-        else
-            r->stopping = true;
-        outgoing_free(&o->batch);
-        mem_free(o->reason);
-        mem_free(o);
+        else if (o->kind == ORDER_WRITE) write_file(r, o);
+        else r->stopping = true;
+        order_free(&o);
     }
     return any;
 }

@@ -71,6 +71,14 @@ void outgoing_free(struct outgoing **o) {
     *o = NULL;
 }
 
+/* As much as fits. */
+static void keep_text(char *out, size_t cap, const char *text) {
+    size_t n = strlen(text);
+    if (n >= cap) n = cap - 1;
+    memmove(out, text, n);
+    out[n] = 0;
+}
+
 static uint64_t now(const struct uplink *u) {
     return u->io.now_ms(u->io.ctx);
 }
@@ -129,7 +137,7 @@ void uplink_free(struct uplink **up) {
 
 static void stop(struct uplink *u, enum status why, const char *text) {
     char copy[ERROR_TEXT_MAX];
-    snprintf(copy, sizeof copy, "%s", text);
+    keep_text(copy, sizeof copy, text);
     uplink_enter(u, UPLINK_STOPPED);
     u->owner.stopped(u->owner.ctx, why, copy);
 }
@@ -169,7 +177,7 @@ static void hang_up(struct uplink *u, enum status why, const char *text, bool fl
     if (u->state == UPLINK_CLOSING || u->state == UPLINK_STOPPED) return;
     if (!u->bye) {
         u->bye = why;
-        snprintf(u->bye_text, sizeof u->bye_text, "%s", text);
+        keep_text(u->bye_text, sizeof u->bye_text, text);
     }
     uplink_enter(u, UPLINK_CLOSING);
     u->io.close(u->io.ctx, flush);
@@ -215,7 +223,7 @@ void uplink_on_closed(struct uplink *u, enum status why, const char *text) {
         stop(u, ST_OK, line);
         return;
     }
-    snprintf(u->trouble, sizeof u->trouble, "%s", line);
+    keep_text(u->trouble, sizeof u->trouble, line);
     if (streamed) {
         u->counts.reconnects++;
         u->unreached_since = now(u);
@@ -464,7 +472,7 @@ static void on_goodbye(struct uplink *u, struct slice body) {
     }
     enum status why = m->code && m->code < ST_COUNT ? (enum status)m->code : ST_CLOSED;
     char text[ERROR_TEXT_MAX];
-    snprintf(text, sizeof text, "%s", *m->reason ? log_peer(slice_str(m->reason)) : status_text(why));
+    keep_text(text, sizeof text, *m->reason ? log_peer(slice_str(m->reason)) : status_text(why));
     u->bye_wait_ms = (m->retry_after_s > 3600 ? 3600 : m->retry_after_s) * UINT64_C(1000);
     /* ST_CLOSED by us would mean "finished"; a collector that goes away is just away. */
     hang_up(u, why == ST_CLOSED ? ST_CANCELLED : why, text, false);
