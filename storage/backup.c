@@ -130,8 +130,8 @@ static enum status copy_format(struct backup *b) {
     return st;
 }
 
-enum status db_backup(struct db *db, const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t all), void *ctx,
-                      struct error *err) {
+enum status db_backup(struct db *db, const char *dir, void (*progress)(void *ctx, uint64_t done, uint64_t all),
+                      void *ctx, struct error *err) {
     struct backup b = {.db = db, .from = db->dir, .to = dir, .progress = progress, .ctx = ctx, .err = err};
     struct partition **parts;
     enum status st = prepare(dir, err);

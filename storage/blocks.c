@@ -61,8 +61,8 @@ static int by_time(const void *pa, const void *pb) {
 }
 
 /* The index of one partition; *ret_cursor is that of the same transaction. */
-static enum status search_index(struct partition *p, const struct block_search *s, struct block_list *out, uint64_t *ret_cursor,
-                                struct error *err) {
+static enum status search_index(struct partition *p, const struct block_search *s, struct block_list *out,
+                                uint64_t *ret_cursor, struct error *err) {
     MDB_txn *txn = NULL;
     struct index_meta m;
     enum status st = env_read(p->index, &txn, err);
@@ -115,8 +115,8 @@ struct wanted {
 
 /* Walks the entries from `key` on as long as they begin with its first `prefix` bytes and `want` says so. */
 static enum status walk(struct partition *p, MDB_txn *txn, struct slice key, size_t prefix,
-                        bool (*want)(const struct wanted *w, const struct db_block *b, bool *ret_stop), const struct wanted *w,
-                        struct block_list *out, struct error *err) {
+                        bool (*want)(const struct wanted *w, const struct db_block *b, bool *ret_stop),
+                        const struct wanted *w, struct block_list *out, struct error *err) {
     MDB_cursor *c;
     int rc = mdb_cursor_open(txn, env_dbi(p->index, INDEX_BLOCKS), &c);
     if (rc) return env_error(p->index, rc, "cannot search", err);

@@ -17,8 +17,8 @@ void block_list_add(struct block_list *l, const struct db_block *b);
 
 /* What a look-up wants: `indexed` adds what the index of one partition knows, `tail` judges a block of the directory. */
 struct block_search {
-    enum status (*indexed)(void *ctx, struct partition *p, MDB_txn *txn, const struct index_meta *m, struct block_list *out,
-                           struct error *err);
+    enum status (*indexed)(void *ctx, struct partition *p, MDB_txn *txn, const struct index_meta *m,
+                           struct block_list *out, struct error *err);
     bool (*tail)(void *ctx, const struct tail_chunk *c, size_t i);
     void *ctx;
 };

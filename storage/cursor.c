@@ -24,7 +24,8 @@ enum status cursor_set(struct db *db, const char *name, uint64_t seq, struct err
     uint8_t be[8];
     key_put_u64(be, seq);
     MDB_val k = env_val(slice_str(name)), v = env_val(slice_of(be, sizeof be));
-    st = env_error(db->fleet, mdb_put(txn, env_dbi(db->fleet, FLEETENV_CURSORS), &k, &v, 0), "cannot move a cursor", err);
+    st = env_error(db->fleet, mdb_put(txn, env_dbi(db->fleet, FLEETENV_CURSORS), &k, &v, 0), "cannot move a cursor",
+                   err);
     if (!st) return env_commit(db->fleet, &txn, err);
     env_end(db->fleet, &txn);
     return st;

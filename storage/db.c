@@ -16,14 +16,15 @@ static enum status check_format(struct db *db, struct error *err) {
     struct buf b = {0};
     enum status st = file_read(path, 256, &b, err);
     if (st == ST_NOTFOUND && file_exists(events)) {
-        st = error_set(err, ST_CORRUPT, "%s has events but no file \"format\": an unfinished backup? Use a finished one",
-                       db->dir);
+        st = error_set(err, ST_CORRUPT,
+                       "%s has events but no file \"format\": an unfinished backup? Use a finished one", db->dir);
     } else if (st == ST_NOTFOUND && db->options.read_only) {
         error_set(err, st, "%s is not a data directory: it has no file \"format\"", db->dir);
     } else if (st == ST_NOTFOUND) {
         st = file_replace(path, SLICE_LIT(DB_FORMAT), 0600, err);
     } else if (!st && !slice_eq_str(buf_slice(&b), DB_FORMAT)) {
-        st = error_set(err, ST_VERSION, "%s was made by another version of haechid: its format is \"%s\", this one knows \"%.*s\"",
+        st = error_set(err, ST_VERSION,
+                       "%s was made by another version of haechid: its format is \"%s\", this one knows \"%.*s\"",
                        db->dir, log_peer(buf_slice(&b)), (int)sizeof DB_FORMAT - 2, DB_FORMAT);
     }
     buf_free(&b);
@@ -44,7 +45,8 @@ static enum status take_lock(struct db *db, struct error *err) {
     if (db->options.read_only) return ST_OK;
     char *path = file_join(db->dir, "LOCK");
     enum status st = file_lock(path, &db->lock_file, err);
-    if (st == ST_BUSY) error_set(err, st, "%s is in use by another collector; stop it first or choose another --data", db->dir);
+    if (st == ST_BUSY)
+        error_set(err, st, "%s is in use by another collector; stop it first or choose another --data", db->dir);
     mem_free(path);
     return st;
 }
@@ -102,7 +104,9 @@ size_t db_tail_blocks(struct db *db) {
 /* ---- partitions ---- */
 
 static void describe(struct db *db, struct partition *p, struct db_partition *ret) {
-    *ret = (struct db_partition){.day_time = p->day_time, .bytes = env_file_bytes(p->events), .index_bytes = env_file_bytes(p->index)};
+    *ret = (struct db_partition){.day_time = p->day_time,
+                                 .bytes = env_file_bytes(p->events),
+                                 .index_bytes = env_file_bytes(p->index)};
     memcpy(ret->day, p->day, DB_DAY_LEN);
     pthread_mutex_lock(&db->lock);
     if (p->last_seq > p->base_seq) {
@@ -145,7 +149,8 @@ enum status db_expire(struct db *db, uint64_t now, uint64_t max_age_days, uint64
     for (size_t i = 0; i + 1 < n && !st; i++) {
         struct partition *p = parts[i];
         /* the day's last event may be a day younger than its first moment */
-        bool old = max_age_days && max_age_days < now / FILETIME_DAY && p->day_time + FILETIME_DAY <= now - max_age_days * FILETIME_DAY;
+        bool old = max_age_days && max_age_days < now / FILETIME_DAY &&
+                   p->day_time + FILETIME_DAY <= now - max_age_days * FILETIME_DAY;
         if (!old && !(max_bytes && total > max_bytes)) break;
         total -= env_file_bytes(p->events) + env_file_bytes(p->index);
         st = partition_remove(db, p, err);

@@ -19,9 +19,9 @@
 struct db;
 
 struct db_options {
-    uint64_t map_bytes;     /* initial map of a partition; grows by itself. 0: the default, 1 GiB */
-    uint64_t min_free_bytes;/* the file system's free space below which commits are refused (ST_FULL); 0: 256 MiB */
-    bool read_only;         /* backup, tools */
+    uint64_t map_bytes;      /* initial map of a partition; grows by itself. 0: the default, 1 GiB */
+    uint64_t min_free_bytes; /* the file system's free space below which commits are refused (ST_FULL); 0: 256 MiB */
+    bool read_only;          /* backup, tools */
 };
 
 /* Opens or creates the directory. ST_BUSY: another collector has it; ST_VERSION: made by a newer one. */
@@ -35,12 +35,12 @@ const char *db_dir(const struct db *db);
 
 struct db_partition {
     char day[DB_DAY_LEN];
-    uint64_t day_time;           /* FILETIME of its first moment */
-    uint64_t first_seq, last_seq;/* packs; 0, 0 when empty */
-    uint64_t bytes, index_bytes; /* on disk */
-    uint64_t n_events, n_blocks; /* of indexed blocks */
-    uint64_t min_time, max_time; /* FILETIME of indexed events; 0, 0 when none */
-    bool sealed;                 /* a newer partition exists */
+    uint64_t day_time;            /* FILETIME of its first moment */
+    uint64_t first_seq, last_seq; /* packs; 0, 0 when empty */
+    uint64_t bytes, index_bytes;  /* on disk */
+    uint64_t n_events, n_blocks;  /* of indexed blocks */
+    uint64_t min_time, max_time;  /* FILETIME of indexed events; 0, 0 when none */
+    bool sealed;                  /* a newer partition exists */
 };
 /* A copy of the list, oldest first; mem_free it. */
 size_t db_partitions(struct db *db, struct db_partition **ret);
@@ -63,12 +63,12 @@ MUST_USE enum status db_drop_derived(struct db *db, struct error *err);
 /* ---- streams: one log's one epoch ---- */
 
 struct db_stream {
-    uint32_t id;      /* of the stream, unique in this data directory */
+    uint32_t id; /* of the stream, unique in this data directory */
     uint32_t host, epoch;
     char *computer, *channel; /* owned; computer "" is the host's own */
     struct ledger *ledger;    /* owned */
     uint64_t n_events, n_bytes, n_duplicates;
-    uint64_t last_arrival;    /* FILETIME */
+    uint64_t last_arrival; /* FILETIME */
 };
 /* The streams of a host (0: of all hosts) as committed, in order of host, computer, channel, epoch. Free with
  * db_streams_free. */
@@ -79,16 +79,16 @@ void db_streams_free(struct db_stream *s, size_t n);
 
 /* Where a block is, and what the index knows of it. */
 struct db_block {
-    uint64_t seq;             /* pack */
-    uint32_t index;           /* in the pack */
+    uint64_t seq;   /* pack */
+    uint32_t index; /* in the pack */
     uint32_t stream, host;
     uint32_t offset, len, header_len; /* bytes in the pack's value */
-    uint32_t n_events;        /* of the batch (the kept ones may be fewer) */
-    uint32_t n_kept;          /* the events that count */
-    bool partial;             /* only some events count: see db_read_block */
+    uint32_t n_events;                /* of the batch (the kept ones may be fewer) */
+    uint32_t n_kept;                  /* the events that count */
+    bool partial;                     /* only some events count: see db_read_block */
     uint64_t first_id, last_id;       /* lowest and highest record id kept */
     uint64_t min_time, max_time;      /* FILETIME */
-    uint64_t arrival;         /* FILETIME of the commit */
+    uint64_t arrival;                 /* FILETIME of the commit */
 };
 
 /* A run of event positions in a batch, [first, first + n). */
@@ -111,11 +111,12 @@ MUST_USE enum status db_guid_blocks(struct db *db, uint32_t host, const struct g
 /* Blocks of a stream that hold ids of [first, last]: for admission and for the ledger's checks. */
 MUST_USE enum status db_stream_blocks(struct db *db, uint32_t host, uint32_t stream, uint64_t first, uint64_t last,
                                       struct db_block **ret, size_t *ret_n, struct error *err);
-/* All blocks from pack `seq` on, in order, at most `max`: for the digest, follow mode and scans. *ret_next_seq is where
- * to go on. */
+/* Blocks from pack `seq` on, in order, whole packs of one partition, at most `max` (or one pack): for the digest, follow
+ * mode and scans. *ret_next_seq is where to go on; past db_last_seq all has been given. A damaged pack is logged and left
+ * out. */
 MUST_USE enum status db_blocks_from(struct db *db, uint64_t seq, size_t max, struct db_block **ret, size_t *ret_n,
                                     uint64_t *ret_next_seq, struct error *err);
-uint64_t db_last_seq(struct db *db); /* newest committed pack; 0: none */
+uint64_t db_last_seq(struct db *db);  /* newest committed pack; 0: none */
 size_t db_tail_blocks(struct db *db); /* blocks that the index does not have yet: how far the digest is behind */
 
 #endif

@@ -72,8 +72,8 @@ static enum status check_length(const struct env *e, struct error *err) {
     mdb_env_stat(e->mdb, &stat_);
     uint64_t len = env_file_bytes(e), want = ((uint64_t)info.me_last_pgno + 1) * stat_.ms_psize;
     if (len / stat_.ms_psize > info.me_last_pgno) return ST_OK;
-    return error_set(err, ST_CORRUPT, "%s/data.mdb has %llu bytes where its pages need %llu: the file was cut off", e->dir,
-                     (unsigned long long)len, (unsigned long long)want);
+    return error_set(err, ST_CORRUPT, "%s/data.mdb has %llu bytes where its pages need %llu: the file was cut off",
+                     e->dir, (unsigned long long)len, (unsigned long long)want);
 }
 
 static enum status open_tables(struct env *e, const struct env_options *o, struct error *err) {
@@ -174,8 +174,8 @@ enum status env_grow(struct env *e, uint64_t extra, struct error *err) {
     int rc = mdb_env_set_mapsize(e->mdb, (size_t)want);
     pthread_rwlock_unlock(&e->resize);
     if (!rc) return ST_OK;
-    return error_set(err, ST_FULL, "%s: cannot map %llu bytes: %s; raise the limit on address space (ulimit -v)", e->dir,
-                     (unsigned long long)want, mdb_strerror(rc));
+    return error_set(err, ST_FULL, "%s: cannot map %llu bytes: %s; raise the limit on address space (ulimit -v)",
+                     e->dir, (unsigned long long)want, mdb_strerror(rc));
 }
 
 enum status env_reserve(struct env *e, uint64_t bytes, struct error *err) {
@@ -189,7 +189,8 @@ enum status env_write(struct env *e, uint64_t bytes, MDB_txn **ret, struct error
     int rc = mdb_txn_begin(e->mdb, NULL, 0, ret);
     if (!rc) return ST_OK;
     pthread_rwlock_unlock(&e->resize);
-    if (rc == MDB_PANIC) return error_set(err, ST_IO, "%s: an earlier write failed half-way; restart the collector", e->dir);
+    if (rc == MDB_PANIC)
+        return error_set(err, ST_IO, "%s: an earlier write failed half-way; restart the collector", e->dir);
     return env_error(e, rc, "cannot begin to write", err);
 }
 

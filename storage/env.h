@@ -25,7 +25,7 @@ struct env_options {
     size_t n_tables;
     uint64_t map_bytes; /* at least this; 0: as the file says */
     bool read_only;
-    bool many_readers;  /* growing goes before new readers (which then must not nest) */
+    bool many_readers; /* growing goes before new readers (which then must not nest) */
 };
 
 /* ST_CORRUPT: the file is no environment, or shorter than its pages. */

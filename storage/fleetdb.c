@@ -15,9 +15,14 @@ struct fleet_txn {
 };
 
 static const struct env_table tables[FLEETENV_TABLES] = {
-    [FLEET_HOSTS] = {"hosts", 0},     [FLEET_CERTS] = {"certs", 0},     [FLEET_TOKENS] = {"tokens", 0},
-    [FLEET_AUDIT] = {"audit", 0},     [FLEET_PENDING] = {"pending", 0}, [FLEET_SETTINGS] = {"settings", 0},
-    [FLEETENV_SEQUENCES] = {"sequences", 0}, [FLEETENV_CURSORS] = {"cursors", 0},
+    [FLEET_HOSTS] = {"hosts", 0},
+    [FLEET_CERTS] = {"certs", 0},
+    [FLEET_TOKENS] = {"tokens", 0},
+    [FLEET_AUDIT] = {"audit", 0},
+    [FLEET_PENDING] = {"pending", 0},
+    [FLEET_SETTINGS] = {"settings", 0},
+    [FLEETENV_SEQUENCES] = {"sequences", 0},
+    [FLEETENV_CURSORS] = {"cursors", 0},
 };
 
 /* A cursor past the newest pack comes from a copy of events/ that is older than that of fleet/: what it stood for will
@@ -47,7 +52,10 @@ static enum status clamp_cursors(struct db *db, struct error *err) {
 
 enum status fleet_env_open(struct db *db, struct error *err) {
     char *path = file_join(db->dir, "fleet");
-    struct env_options o = {.tables = tables, .n_tables = FLEETENV_TABLES, .map_bytes = FLEET_MAP, .read_only = db->options.read_only};
+    struct env_options o = {.tables = tables,
+                            .n_tables = FLEETENV_TABLES,
+                            .map_bytes = FLEET_MAP,
+                            .read_only = db->options.read_only};
     enum status st = env_open(path, &o, &db->fleet, err);
     if (st == ST_CORRUPT) error_prefix(err, st, "the fleet's records are damaged, restore them from a backup");
     if (!st && !db->options.read_only) st = clamp_cursors(db, err);
@@ -166,7 +174,8 @@ static int seek(MDB_cursor *c, struct slice from, bool reverse, MDB_val *k, MDB_
 }
 
 enum status fleet_each(struct db *db, enum fleet_table table, struct slice from, bool reverse,
-                       enum status (*fn)(void *ctx, struct slice key, struct slice value), void *ctx, struct error *err) {
+                       enum status (*fn)(void *ctx, struct slice key, struct slice value), void *ctx,
+                       struct error *err) {
     MDB_txn *txn = NULL;
     MDB_cursor *c = NULL;
     enum status st = env_read(db->fleet, &txn, err);

@@ -80,7 +80,8 @@ static void place(struct group *g, struct streamtab *t, const struct wish *w) {
     }
     if (!w->n_spans) p.blk.first_id = 0;
     /* an entry is 70 bytes at most, a kept run 10 */
-    if (!g->n_packs || pack_len(&g->packs[g->n_packs - 1]) + in->bytes.len + 70 + 10 * w->n_keep > PACK_MAX_BYTES) start_pack(g);
+    if (!g->n_packs || pack_len(&g->packs[g->n_packs - 1]) + in->bytes.len + 70 + 10 * w->n_keep > PACK_MAX_BYTES)
+        start_pack(g);
     struct pack_builder *b = &g->packs[g->n_packs - 1];
     p.same = b->n && g->placed[g->n_placed - 1].item == w->item;
     p.blk.seq = g->first_seq + g->n_packs - 1;

@@ -47,7 +47,8 @@ static enum status read_refs(struct partition *p, MDB_txn *txn, struct slice key
     enum status st = ST_OK;
     for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_KEY); !rc && !st; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT_DUP)) {
         if (v.mv_size != KEY_REF_LEN) {
-            st = error_set(err, ST_CORRUPT, "%s: the GUID index is damaged; rebuild the derived data", env_dir(p->index));
+            st = error_set(err, ST_CORRUPT, "%s: the GUID index is damaged; rebuild the derived data",
+                           env_dir(p->index));
             break;
         }
         mem_grow((void **)&out->r, out->n, &out->cap, sizeof *out->r);
@@ -58,7 +59,8 @@ static enum status read_refs(struct partition *p, MDB_txn *txn, struct slice key
 }
 
 /* The blocks of one pack whose indexes are wanted: [from, to) of the refs. A pack that is damaged has none. */
-static void pick(struct slice pack, uint64_t seq, const uint64_t *refs, size_t n, uint32_t host, struct block_list *out) {
+static void pick(struct slice pack, uint64_t seq, const uint64_t *refs, size_t n, uint32_t host,
+                 struct block_list *out) {
     struct pack_reader r;
     enum status st = pack_parse(pack, seq, &r);
     for (size_t i = 0; !st && i < n;) {
@@ -75,8 +77,7 @@ static enum status resolve(struct partition *p, const struct refs *refs, uint32_
     MDB_txn *txn = NULL;
     enum status st = refs->n ? env_read(p->events, &txn, err) : ST_OK;
     for (size_t i = 0, end; i < refs->n && !st; i = end) {
-        for (end = i + 1; end < refs->n && refs->r[end] >> 32 == refs->r[i] >> 32; end++) {
-        }
+        for (end = i + 1; end < refs->n && refs->r[end] >> 32 == refs->r[i] >> 32; end++) {}
         uint64_t seq = p->base_seq + (refs->r[i] >> 32);
         uint8_t key[KEY_PACK_LEN];
         key_pack(key, seq);

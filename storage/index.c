@@ -161,6 +161,9 @@ enum status index_run_flush(struct index_run *r, uint64_t seq, struct error *err
         clear(r);
         return ST_OK;
     }
+    pthread_mutex_lock(&r->db->lock);
+    if (seq > r->part->last_seq) seq = r->part->last_seq; /* a cursor that claims more would be taken for damage */
+    pthread_mutex_unlock(&r->db->lock);
     enum status st = write_run(r, seq, err);
     for (int tries = 0; st == ST_AGAIN && tries < 8; tries++) {
         st = env_grow(r->part->index, run_bytes(r), err);
@@ -202,7 +205,8 @@ static enum status load_pack(void *ctx, uint64_t seq, struct slice pack) {
         tail_chunk_block(c, &b, guids);
     }
     if (st != ST_END) {
-        log_error("storage", "pack %llu is damaged; its blocks are left out, the rest goes on", (unsigned long long)seq);
+        log_error("storage", "pack %llu is damaged; its blocks are left out, the rest goes on",
+                  (unsigned long long)seq);
         c->n = 0;
     }
     tail_add(l->db->tail, c);

@@ -26,7 +26,8 @@ MUST_USE enum status index_run_flush(struct index_run *r, uint64_t seq, struct e
 /* Called once at start, before queries: refills the in-memory directory from the packs past the cursors. `describe`
  * tells a block's times, ids and GUIDs from its header (storage does not know messages); slices it returns live until
  * the next call. */
-typedef enum status (*index_describe_fn)(void *ctx, struct slice header, struct db_block *fill, struct slice *ret_guids);
+typedef enum status (*index_describe_fn)(void *ctx, struct slice header, struct db_block *fill,
+                                         struct slice *ret_guids);
 MUST_USE enum status index_load_tail(struct db *db, index_describe_fn describe, void *ctx, struct error *err);
 
 #endif

@@ -4,15 +4,15 @@
 
 #include "guid.h"
 
-#define KEY_PACK_LEN 8    /* seq */
-#define KEY_STREAM_LEN 8  /* host stream */
-#define KEY_PART_LEN 16   /* host stream first-id */
-#define KEY_BLOCK_LEN 28  /* host stream first-id seq index */
-#define KEY_GUID_LEN 8    /* host hash */
-#define KEY_REF_LEN 8     /* seq-base index: a value of the GUID index */
-#define KEY_PROC_LEN 20   /* host guid */
-#define KEY_CHILD_LEN 36  /* host parent-guid child-guid */
-#define KEY_PID_LEN 32    /* host pid start guid */
+#define KEY_PACK_LEN 8   /* seq */
+#define KEY_STREAM_LEN 8 /* host stream */
+#define KEY_PART_LEN 16  /* host stream first-id */
+#define KEY_BLOCK_LEN 28 /* host stream first-id seq index */
+#define KEY_GUID_LEN 8   /* host hash */
+#define KEY_REF_LEN 8    /* seq-base index: a value of the GUID index */
+#define KEY_PROC_LEN 20  /* host guid */
+#define KEY_CHILD_LEN 36 /* host parent-guid child-guid */
+#define KEY_PID_LEN 32   /* host pid start guid */
 
 void key_put_u32(uint8_t *at, uint32_t v);
 void key_put_u64(uint8_t *at, uint64_t v);

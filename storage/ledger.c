@@ -77,8 +77,7 @@ void ledger_add(struct ledger *l, struct ledger_span s) {
     assert(s.first <= s.last);
     size_t from = upto(l, s.first), to;
     if (from && l->spans[from - 1].last >= s.first - (s.first > 0)) from--;
-    for (to = from; to < l->n && l->spans[to].first <= (s.last == UINT64_MAX ? s.last : s.last + 1); to++) {
-    }
+    for (to = from; to < l->n && l->spans[to].first <= (s.last == UINT64_MAX ? s.last : s.last + 1); to++) {}
     if (from == to) {
         mem_grow((void **)&l->spans, l->n, &l->cap, sizeof *l->spans);
         memmove(l->spans + from + 1, l->spans + from, (l->n - from) * sizeof *l->spans);

@@ -39,7 +39,7 @@ void ledger_deinit(struct ledger *l);
 bool ledger_has(const struct ledger *l, uint64_t id);
 /* How many of [first, last] are held. */
 uint64_t ledger_held(const struct ledger *l, uint64_t first, uint64_t last);
-uint64_t ledger_count(const struct ledger *l);   /* held in all */
+uint64_t ledger_count(const struct ledger *l);                    /* held in all */
 const struct ledger_span *ledger_highest(const struct ledger *l); /* NULL when empty */
 /* Adds ids that may be held already (the union is taken); merges neighbours. */
 void ledger_add(struct ledger *l, struct ledger_span s);

@@ -65,7 +65,8 @@ enum status db_read_block(struct db *db, const struct db_block *b, struct buf *o
         MDB_val k = env_val(slice_of(key, sizeof key)), v;
         int rc = mdb_get(txn, env_dbi(p->events, EVENTS_PACKS), &k, &v);
         st = rc ? env_error(p->events, rc, "cannot read a pack", err) : copy_block(env_slice(v), b, out, &keep);
-        if (st == ST_CORRUPT) error_set(err, st, "%s: pack %llu is damaged", env_dir(p->events), (unsigned long long)b->seq);
+        if (st == ST_CORRUPT)
+            error_set(err, st, "%s: pack %llu is damaged", env_dir(p->events), (unsigned long long)b->seq);
         env_end(p->events, &txn);
     }
     partition_release(db, p);
@@ -108,7 +109,8 @@ static enum status gather_pack(void *ctx, uint64_t seq, struct slice pack) {
     }
     if (st != ST_END) {
         g->n = before;
-        log_error("storage", "pack %llu is damaged; its blocks are left out, the rest goes on", (unsigned long long)seq);
+        log_error("storage", "pack %llu is damaged; its blocks are left out, the rest goes on",
+                  (unsigned long long)seq);
     }
     g->next_seq = seq + 1;
     return ST_OK;
@@ -127,6 +129,7 @@ enum status db_blocks_from(struct db *db, uint64_t seq, size_t max, struct db_bl
         if (g.next_seq <= parts[i]->base_seq) g.next_seq = parts[i]->base_seq + 1; /* what was before it has expired */
         st = packs_each(parts[i], g.next_seq, end, gather_pack, &g, err);
         if (!st && !g.full) g.next_seq = end + 1;
+        if (g.n) break; /* one answer never mixes days: a run of derived entries belongs to one */
     }
     partitions_release(parts, n_parts, db);
     if (st) {

@@ -22,7 +22,8 @@ void pack_deinit(struct pack_builder *b) {
     buf_free(&b->entries);
 }
 
-void pack_add(struct pack_builder *b, const struct db_block *blk, const struct db_keep *keep, size_t n_keep, bool same) {
+void pack_add(struct pack_builder *b, const struct db_block *blk, const struct db_keep *keep, size_t n_keep,
+              bool same) {
     struct buf *e = &b->entries;
     buf_byte(e, (uint8_t)((n_keep ? PACK_PARTIAL : 0) | (same ? PACK_SAME : 0)));
     buf_varint(e, blk->host);
@@ -119,8 +120,9 @@ enum status pack_next(struct pack_reader *p, struct db_block *ret, struct buf *r
     uint64_t id_span = reader_varint(r);
     b.min_time = p->arrival + (uint64_t)reader_zigzag(r);
     uint64_t time_span = reader_varint(r);
-    if (r->bad || flags & ~(PACK_PARTIAL | PACK_SAME) || host > UINT32_MAX || stream > UINT32_MAX || len > PACK_MAX_BLOCK ||
-        header_len > len || n_events > UINT32_MAX || id_span > UINT64_MAX - b.first_id || time_span > UINT64_MAX - b.min_time) {
+    if (r->bad || flags & ~(PACK_PARTIAL | PACK_SAME) || host > UINT32_MAX || stream > UINT32_MAX ||
+        len > PACK_MAX_BLOCK || header_len > len || n_events > UINT32_MAX || id_span > UINT64_MAX - b.first_id ||
+        time_span > UINT64_MAX - b.min_time) {
         return ST_CORRUPT;
     }
     b.host = (uint32_t)host;

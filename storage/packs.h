@@ -24,7 +24,7 @@
 struct pack_builder {
     uint64_t arrival;
     uint32_t n;
-    size_t body_len;  /* of the blocks */
+    size_t body_len; /* of the blocks */
     struct buf entries;
 };
 void pack_begin(struct pack_builder *b, uint64_t arrival);

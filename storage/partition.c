@@ -226,7 +226,10 @@ static enum status open_env(const struct db *db, const char *kind, const char *d
                             size_t n_tables, uint64_t map, struct env **ret, struct error *err) {
     char *path = day_path(db, kind, day);
     enum status st = db->options.read_only ? ST_OK : file_make_dir(path, 0700, err);
-    struct env_options o = {.tables = tables, .n_tables = n_tables, .map_bytes = map, .many_readers = true,
+    struct env_options o = {.tables = tables,
+                            .n_tables = n_tables,
+                            .map_bytes = map,
+                            .many_readers = true,
                             .read_only = db->options.read_only};
     if (!st) st = env_open(path, &o, ret, err);
     mem_free(path);
@@ -304,7 +307,8 @@ static enum status on_name(void *ctx, const char *name) {
         mem_free(p);
     } else if (len > suffix && strcmp(name + len - suffix, GONE) == 0 && !names->db->options.read_only) {
         char *path = day_path(names->db, names->kind, name);
-        if (dir_remove(path, NULL)) log_warn("storage", "%s is left from a removal and cannot be deleted; delete it", path);
+        if (dir_remove(path, NULL))
+            log_warn("storage", "%s is left from a removal and cannot be deleted; delete it", path);
         mem_free(path);
     } else {
         log_warn("storage", "%s/%s is not a partition; leaving it alone", names->kind, log_peer(slice_str(name)));
@@ -382,7 +386,8 @@ void partitions_close(struct db *db) {
     db->n_parts = db->cap_parts = 0;
 }
 
-enum status partition_create(struct db *db, const char *day, uint64_t base_seq, struct partition **ret, struct error *err) {
+enum status partition_create(struct db *db, const char *day, uint64_t base_seq, struct partition **ret,
+                             struct error *err) {
     struct partition *p = part_new(day);
     if (!p) return error_set(err, ST_INVALID, "no such day: %s", day);
     struct timespec ts;

@@ -19,17 +19,17 @@ struct partition {
     char day[DB_DAY_LEN];
     uint64_t day_time;
     struct env *events, *index;
-    uint64_t id;       /* random; the index beside it carries the same */
-    uint64_t base_seq; /* of the last pack before it */
+    uint64_t id;                /* random; the index beside it carries the same */
+    uint64_t base_seq;          /* of the last pack before it */
     uint64_t last_seq, indexed; /* under db->lock; indexed: the index's cursor */
-    unsigned refs;     /* under db->lock; the list's own counts */
+    unsigned refs;              /* under db->lock; the list's own counts */
 };
 
 struct db {
     char *dir;
     struct db_options options;
     struct file *lock_file;
-    pthread_mutex_t lock;    /* parts, last_seq, and the fields of partitions that say so */
+    pthread_mutex_t lock;     /* parts, last_seq, and the fields of partitions that say so */
     struct partition **parts; /* oldest first */
     size_t n_parts, cap_parts;
     uint64_t last_seq;
@@ -70,7 +70,8 @@ struct index_meta {
     uint64_t max_span; /* the largest last_id - first_id of a block */
 };
 MUST_USE enum status index_meta_get(const struct partition *p, MDB_txn *txn, struct index_meta *ret, struct error *err);
-MUST_USE enum status index_meta_put(const struct partition *p, MDB_txn *txn, const struct index_meta *m, struct error *err);
+MUST_USE enum status index_meta_put(const struct partition *p, MDB_txn *txn, const struct index_meta *m,
+                                    struct error *err);
 
 /* Removes a directory with all that is in it. */
 MUST_USE enum status dir_remove(const char *path, struct error *err);

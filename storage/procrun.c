@@ -80,7 +80,7 @@ static int put_empty(MDB_txn *txn, MDB_dbi dbi, struct slice key) {
     return mdb_put(txn, dbi, &k, &v, 0);
 }
 
-static int delete(MDB_txn *txn, MDB_dbi dbi, struct slice key) {
+static int delete (MDB_txn *txn, MDB_dbi dbi, struct slice key) {
     MDB_val k = env_val(key);
     int rc = mdb_del(txn, dbi, &k, NULL);
     return rc == MDB_NOTFOUND ? 0 : rc;
@@ -94,14 +94,14 @@ static int link_row(struct partition *p, MDB_txn *txn, uint32_t host, const stru
     key_child(key, host, &now->parent, &now->guid);
     key_child(gone, host, &old->parent, &now->guid);
     if (memcmp(key, gone, KEY_CHILD_LEN) != 0) {
-        if (!guid_is_zero(&old->parent)) rc = delete(txn, children, slice_of(gone, KEY_CHILD_LEN));
+        if (!guid_is_zero(&old->parent)) rc = delete (txn, children, slice_of(gone, KEY_CHILD_LEN));
         if (!rc && !guid_is_zero(&now->parent)) rc = put_empty(txn, children, slice_of(key, KEY_CHILD_LEN));
     }
     if (rc) return rc;
     key_pid(key, host, now->pid, now->start, &now->guid);
     key_pid(gone, host, old->pid, old->start, &now->guid);
     if (memcmp(key, gone, KEY_PID_LEN) != 0) {
-        if (old->pid) rc = delete(txn, pids, slice_of(gone, KEY_PID_LEN));
+        if (old->pid) rc = delete (txn, pids, slice_of(gone, KEY_PID_LEN));
         if (!rc && now->pid) rc = put_empty(txn, pids, slice_of(key, KEY_PID_LEN));
     }
     return rc;

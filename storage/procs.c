@@ -99,7 +99,8 @@ enum status proc_decode(struct slice bytes, struct proc *ret) {
         if (len > reader_left(&r)) return ST_CORRUPT;
         *texts[i] = reader_bytes(&r, (size_t)len);
     }
-    if (r.bad || flags > (PROC_HAS_START | PROC_HAS_END) || pid > UINT32_MAX || parent_pid > UINT32_MAX) return ST_CORRUPT;
+    if (r.bad || flags > (PROC_HAS_START | PROC_HAS_END) || pid > UINT32_MAX || parent_pid > UINT32_MAX)
+        return ST_CORRUPT;
     if (!decode_counts(&r, &p)) return ST_CORRUPT;
     memcpy(p.guid.b, guid.p, GUID_LEN);
     memcpy(p.parent.b, parent.p, GUID_LEN);
@@ -117,7 +118,7 @@ struct rows {
     struct row {
         struct guid guid;
         size_t at, len, order;
-    } *r;
+    } * r;
     size_t n, cap;
 };
 
@@ -137,7 +138,8 @@ static enum status merge_row(const struct rows *rows, size_t i, struct proc *int
     return st;
 }
 
-static enum status get_row(struct partition *p, struct slice key, const struct guid *g, struct rows *rows, struct error *err) {
+static enum status get_row(struct partition *p, struct slice key, const struct guid *g, struct rows *rows,
+                           struct error *err) {
     MDB_txn *txn = NULL;
     enum status st = env_read(p->index, &txn, err);
     if (st) return st;
@@ -305,8 +307,8 @@ static int by_guid_then_age(const void *pa, const void *pb) {
 }
 
 /* Merges equal GUIDs up to `bound` and hands them out. */
-static enum status hand_out(struct rows *rows, const struct guid *bound, enum status (*fn)(void *ctx, const struct proc *p),
-                            void *ctx, struct error *err) {
+static enum status hand_out(struct rows *rows, const struct guid *bound,
+                            enum status (*fn)(void *ctx, const struct proc *p), void *ctx, struct error *err) {
     if (rows->n) qsort(rows->r, rows->n, sizeof *rows->r, by_guid_then_age);
     for (size_t i = 0; i < rows->n;) {
         struct proc p = {.guid = rows->r[i].guid};

@@ -7,20 +7,22 @@
 #define PROC_MAX_EVENT_ID 32 /* counts are kept for Sysmon's ids 0..31, all others in the last slot */
 
 struct proc {
-    struct guid guid, parent;  /* parent zero: none known */
-    bool has_start, has_end;   /* event 1, event 5 seen */
-    uint64_t start, end;       /* FILETIME: UtcTime of 1 and 5 */
+    struct guid guid, parent;       /* parent zero: none known */
+    bool has_start, has_end;        /* event 1, event 5 seen */
+    uint64_t start, end;            /* FILETIME: UtcTime of 1 and 5 */
     uint64_t first_seen, last_seen; /* FILETIME of any event that names it */
-    uint32_t pid, parent_pid;  /* 0: not known */
+    uint32_t pid, parent_pid;       /* 0: not known */
     struct slice image, command_line, user, hashes, parent_image, parent_command_line, integrity, current_directory;
-    uint64_t start_record, start_stream; /* record id and stream of event 1 */
+    uint64_t start_record, start_stream;    /* record id and stream of event 1 */
     uint64_t counts[PROC_MAX_EVENT_ID + 1]; /* events that name it, by event id */
 };
 
 /* The texts of a row, for those who go over all of them. */
-#define PROC_TEXTS(p)                                                                                                  \
-    {&(p)->image,        &(p)->command_line,        &(p)->user,      &(p)->hashes,                                     \
-     &(p)->parent_image, &(p)->parent_command_line, &(p)->integrity, &(p)->current_directory}
+#define PROC_TEXTS(p)                                                                                             \
+    {                                                                                                             \
+        &(p)->image, &(p)->command_line, &(p)->user, &(p)->hashes, &(p)->parent_image, &(p)->parent_command_line, \
+            &(p)->integrity, &(p)->current_directory                                                              \
+    }
 #define PROC_N_TEXTS 8
 
 /* Adds what b knows to a: event 1 beats placeholders, first non-empty text wins, times widen, counts add. Slices in a

@@ -34,7 +34,7 @@ struct stream_read {
     size_t n_parts, cap_parts;
 };
 /* All streams of a host (0: of all) in key order. */
-MUST_USE enum status streams_read(struct partition *p, uint32_t host, void (*fn)(void *ctx, struct stream_read *s), void *ctx,
-                                  struct error *err);
+MUST_USE enum status streams_read(struct partition *p, uint32_t host, void (*fn)(void *ctx, struct stream_read *s),
+                                  void *ctx, struct error *err);
 
 #endif

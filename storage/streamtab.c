@@ -25,6 +25,7 @@ void streamtab_deinit(struct streamtab *t) {
     mem_free(t->by_id);
     mem_free(t->buckets);
     mem_free(t->dirty);
+    mem_free(t->hosts);
     streamtab_init(t);
 }
 
@@ -55,6 +56,31 @@ static void grow_buckets(struct streamtab *t) {
     }
 }
 
+static struct host_count *host_slot(const struct streamtab *t, uint32_t host) {
+    size_t at = (host * UINT32_C(2654435761) >> 7) & (t->cap_hosts - 1);
+    while (t->hosts[at].host && t->hosts[at].host != host) at = (at + 1) & (t->cap_hosts - 1);
+    return &t->hosts[at];
+}
+
+static struct host_count *count_of(struct streamtab *t, uint32_t host) {
+    if (t->n_hosts * 2 >= t->cap_hosts) {
+        struct host_count *old = t->hosts;
+        size_t n = t->cap_hosts;
+        t->cap_hosts = n ? n * 2 : 64;
+        t->hosts = mem_zalloc(mem_mul(t->cap_hosts, sizeof *t->hosts));
+        for (size_t i = 0; i < n; i++) {
+            if (old[i].host) *host_slot(t, old[i].host) = old[i];
+        }
+        mem_free(old);
+    }
+    struct host_count *c = host_slot(t, host);
+    if (!c->host) {
+        c->host = host;
+        t->n_hosts++;
+    }
+    return c;
+}
+
 static void add_stream(struct streamtab *t, struct stream *s) {
     grow_buckets(t);
     while (t->n < s->id) {
@@ -64,6 +90,7 @@ static void add_stream(struct streamtab *t, struct stream *s) {
     t->by_id[s->id] = s;
     insert(t, s);
     t->n_streams++;
+    count_of(t, s->host)->n++;
 }
 
 static void add_part(struct stream *s, size_t at, uint64_t first, bool dirty) {
@@ -123,10 +150,12 @@ static void match_epoch(void *ctx, struct stream *s) {
     if (s->epoch == w->epoch) w->found = s;
 }
 
-struct stream *streamtab_get(struct streamtab *t, uint32_t host, struct slice computer, struct slice channel, uint32_t epoch) {
+struct stream *streamtab_get(struct streamtab *t, uint32_t host, struct slice computer, struct slice channel,
+                             uint32_t epoch) {
     struct wanted w = {.epoch = epoch};
     streamtab_each(t, host, computer, channel, match_epoch, &w);
     if (w.found) return w.found;
+    if (count_of(t, host)->n >= STREAMTAB_MAX_PER_HOST) return NULL;
     struct stream *s = make((uint32_t)t->n + 1, host, epoch, computer, channel);
     add_part(s, 0, 0, true);
     add_stream(t, s);

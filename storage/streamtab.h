@@ -5,6 +5,8 @@
 
 #include "streams.h"
 
+#define STREAMTAB_MAX_PER_HOST 8192u /* every stream is written anew each day: names must not be made up without end */
+
 struct stream_part {
     uint64_t first;
     bool dirty, gone; /* gone: it has become empty; the commit deletes it */
@@ -21,6 +23,10 @@ struct stream {
     struct stream *next; /* same bucket */
 };
 
+struct host_count {
+    uint32_t host, n;
+};
+
 struct streamtab {
     struct stream **by_id; /* ids are 1, 2, 3 ... */
     size_t n, cap;         /* the highest id */
@@ -28,6 +34,8 @@ struct streamtab {
     size_t n_buckets, n_streams;
     struct stream **dirty;
     size_t n_dirty, cap_dirty;
+    struct host_count *hosts; /* open addressing; host 0: free */
+    size_t n_hosts, cap_hosts;
 };
 
 void streamtab_init(struct streamtab *t);
@@ -38,7 +46,9 @@ struct stream *streamtab_by_id(const struct streamtab *t, uint32_t id);
 /* The streams of a log, epochs ascending: fn for each. */
 void streamtab_each(const struct streamtab *t, uint32_t host, struct slice computer, struct slice channel,
                     void (*fn)(void *ctx, struct stream *s), void *ctx);
-struct stream *streamtab_get(struct streamtab *t, uint32_t host, struct slice computer, struct slice channel, uint32_t epoch);
+/* Finds or makes; NULL when the host has STREAMTAB_MAX_PER_HOST already. */
+struct stream *streamtab_get(struct streamtab *t, uint32_t host, struct slice computer, struct slice channel,
+                             uint32_t epoch);
 
 /* Changes that the next commit has to write. */
 void stream_changed(struct streamtab *t, struct stream *s);

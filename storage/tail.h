@@ -15,10 +15,10 @@ struct tail_chunk { /* the blocks of one pack */
     uint64_t seq;
     size_t n, cap;
     struct db_block *blocks;
-    uint32_t *guid_at;      /* n + 1 positions in hashes */
-    uint32_t *hashes;       /* key_guid_hash of the GUIDs that each block names */
+    uint32_t *guid_at; /* n + 1 positions in hashes */
+    uint32_t *hashes;  /* key_guid_hash of the GUIDs that each block names */
     size_t n_hashes, cap_hashes;
-    unsigned refs;          /* under the tail's lock once added */
+    unsigned refs; /* under the tail's lock once added */
 };
 
 struct tail *tail_new(void);

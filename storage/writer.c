@@ -146,13 +146,16 @@ static bool name_ok(struct slice s) {
     return s.len <= WRITER_MAX_NAME && (!s.len || !memchr(s.p, 0, s.len));
 }
 
-enum status writer_stream_get(struct writer *w, uint32_t host, struct slice computer, struct slice channel, uint32_t epoch,
-                              struct writer_stream *ret, struct error *err) {
+enum status writer_stream_get(struct writer *w, uint32_t host, struct slice computer, struct slice channel,
+                              uint32_t epoch, struct writer_stream *ret, struct error *err) {
     if (!host || !channel.len || !name_ok(computer) || !name_ok(channel)) {
-        return error_set(err, ST_INVALID, "a log's channel has 1 to %u bytes, its computer at most as many, neither a NUL",
+        return error_set(err, ST_INVALID,
+                         "a log's channel has 1 to %u bytes, its computer at most as many, neither a NUL",
                          WRITER_MAX_NAME);
     }
-    fill_stream(streamtab_get(&w->streams, host, computer, channel, epoch), ret);
+    struct stream *s = streamtab_get(&w->streams, host, computer, channel, epoch);
+    if (!s) return error_set(err, ST_TOOBIG, "the host has %u logs and epochs already", STREAMTAB_MAX_PER_HOST);
+    fill_stream(s, ret);
     return ST_OK;
 }
 
@@ -162,12 +165,16 @@ static struct stream *stream_of(struct writer *w, uint32_t id) {
     return s;
 }
 
-void writer_place(struct writer *w, struct writer_item *item, uint32_t stream, const struct db_keep *keep, size_t n_keep,
-                  const struct ledger_span *spans, size_t n_spans, uint64_t n_kept) {
+void writer_place(struct writer *w, struct writer_item *item, uint32_t stream, const struct db_keep *keep,
+                  size_t n_keep, const struct ledger_span *spans, size_t n_spans, uint64_t n_kept) {
     assert(item == w->current);
     group_wish(&w->group,
-               (struct wish){.kind = WISH_PLACE, .stream = stream_of(w, stream), .item = item, .n_keep = n_keep,
-                             .n_spans = n_spans, .n = n_kept},
+               (struct wish){.kind = WISH_PLACE,
+                             .stream = stream_of(w, stream),
+                             .item = item,
+                             .n_keep = n_keep,
+                             .n_spans = n_spans,
+                             .n = n_kept},
                keep, spans);
 }
 
@@ -178,7 +185,8 @@ void writer_count_duplicates(struct writer *w, uint32_t stream, uint64_t n) {
 
 void writer_explain(struct writer *w, uint32_t stream, uint64_t first, uint64_t last, enum ledger_cause cause) {
     group_wish(&w->group,
-               (struct wish){.kind = WISH_EXPLAIN, .stream = stream_of(w, stream), .first = first, .last = last, .cause = cause},
+               (struct wish){
+                   .kind = WISH_EXPLAIN, .stream = stream_of(w, stream), .first = first, .last = last, .cause = cause},
                NULL, NULL);
 }
 
@@ -266,7 +274,7 @@ static void complete_call(struct call *c, enum status st, const struct error *er
 /* Runs the callbacks; the refused are completed at once and leave the lists. */
 static void admit(struct writer *w, struct list *items, struct list *calls) {
     group_begin(&w->group, w->o.now(), w->last_seq + 1);
-    list_for_each_safe(it, tmp, calls) {
+    list_for_each_safe (it, tmp, calls) {
         struct call *c = container_of(it, struct call, link);
         struct error err = {0};
         enum status st = c->fn(c->arg, w, &err);
@@ -277,7 +285,7 @@ static void admit(struct writer *w, struct list *items, struct list *calls) {
             group_grant_wishes(&w->group, &w->streams);
         }
     }
-    list_for_each_safe(it, tmp, items) {
+    list_for_each_safe (it, tmp, items) {
         struct writer_item *item = container_of(it, struct writer_item, link);
         struct error err = {0};
         w->current = item;
@@ -296,8 +304,10 @@ static enum status check_space(struct writer *w, struct error *err) {
     uint64_t left, total;
     enum status st = file_space(w->db->dir, &left, &total, err);
     if (st || left >= w->db->options.min_free_bytes) return st;
-    return error_set(err, ST_FULL, "%s has %llu MiB free, less than the %llu MiB that stay reserved; free some space or shorten the retention",
-                     w->db->dir, (unsigned long long)(left >> 20), (unsigned long long)(w->db->options.min_free_bytes >> 20));
+    return error_set(
+        err, ST_FULL,
+        "%s has %llu MiB free, less than the %llu MiB that stay reserved; free some space or shorten the retention",
+        w->db->dir, (unsigned long long)(left >> 20), (unsigned long long)(w->db->options.min_free_bytes >> 20));
 }
 
 /* The partition that the group goes to: the newest, or a new one when the day of arrival is past it. */
@@ -355,7 +365,8 @@ static enum status write_group(struct writer *w, struct partition **ret, struct 
     }
     if (is_out_of_space(w, st)) {
         st = ST_FULL;
-        error_prefix(err, st, "no space for events; free some space on the file system of %s or shorten the retention", w->db->dir);
+        error_prefix(err, st, "no space for events; free some space on the file system of %s or shorten the retention",
+                     w->db->dir);
     }
     return st;
 }
@@ -378,9 +389,7 @@ static void publish(struct writer *w, struct partition *p) {
 }
 
 static void note_failure(struct writer *w, enum status st, const struct error *err) {
-    if (!w->failing) {
-        log_error("storage", "%s; nothing is acknowledged, trying again every second", err->msg);
-    }
+    if (!w->failing) { log_error("storage", "%s; nothing is acknowledged, trying again every second", err->msg); }
     w->failing = true;
     pthread_mutex_lock(&w->lock);
     w->state.full = st == ST_FULL;
@@ -448,8 +457,8 @@ static void *run(void *arg) {
         } else { /* given up while stopping: the ledgers in memory are not those on disk any more */
             error_set(&err, st, "stopped while events could not be stored");
         }
-        list_for_each_safe(it, tmp, &calls) complete_call(container_of(it, struct call, link), st, &err);
-        list_for_each_safe(it, tmp, &items) complete_item(w, container_of(it, struct writer_item, link), st, &err);
+        list_for_each_safe (it, tmp, &calls) complete_call(container_of(it, struct call, link), st, &err);
+        list_for_each_safe (it, tmp, &items) complete_item(w, container_of(it, struct writer_item, link), st, &err);
         if (w->last_seq != before && w->o.committed) w->o.committed(w->o.ctx, w->last_seq);
     }
     return NULL;
@@ -487,7 +496,8 @@ enum status writer_start(struct db *db, const struct writer_options *o, struct w
     w->last_seq = db_last_seq(db);
     w->part = partition_hold_newest(db);
     enum status st = w->part ? streamtab_load(&w->streams, w->part, err) : ST_OK;
-    if (!st && pthread_create(&w->thread, NULL, run, w)) st = error_set(err, ST_NOMEM, "cannot start the writer thread");
+    if (!st && pthread_create(&w->thread, NULL, run, w))
+        st = error_set(err, ST_NOMEM, "cannot start the writer thread");
     if (st) {
         writer_free(w);
     } else {

@@ -37,7 +37,7 @@ typedef void (*writer_done_fn)(void *ctx, struct writer_item *item, enum status 
 struct writer_item { /* filled by the caller, owned by the writer between writer_put and done */
     struct list link;
     struct writer_block block;
-    void *owner;         /* the caller's own */
+    void *owner;                    /* the caller's own */
     uint32_t n_stored, n_duplicate; /* filled by admission: events kept, events held already */
 };
 
@@ -53,7 +53,8 @@ struct writer_options {
     void *ctx;
 };
 
-MUST_USE enum status writer_start(struct db *db, const struct writer_options *o, struct writer **ret, struct error *err);
+MUST_USE enum status writer_start(struct db *db, const struct writer_options *o, struct writer **ret,
+                                  struct error *err);
 void writer_stop(struct writer **w); /* commits what is queued, joins the thread */
 
 MUST_USE enum status writer_put(struct writer *w, struct writer_item *item); /* any thread; ST_AGAIN: full */
@@ -73,17 +74,21 @@ struct writer_stream {
 };
 size_t writer_streams(struct writer *w, uint32_t host, struct slice computer, struct slice channel,
                       struct writer_stream **ret);
-/* Finds or makes the stream of that epoch. */
+/* Finds or makes the stream of that epoch. ST_INVALID: a name that cannot be kept; ST_TOOBIG: too many of this host. */
 MUST_USE enum status writer_stream_get(struct writer *w, uint32_t host, struct slice computer, struct slice channel,
                                        uint32_t epoch, struct writer_stream *ret, struct error *err);
 
-/* Stores the item's block under the stream, with the kept positions (n_keep 0: all of them), and adds spans to the
+/* What the calls below ask for takes effect when the callback has returned ST_OK: until then the ledgers that it sees do
+ * not have it, and when it returns anything else nothing is stored.
+ *
+ * Stores the item's block under the stream, with the kept positions (n_keep 0: all of them), and adds spans to the
  * stream's ledger. Spans must be those of the kept events. */
-void writer_place(struct writer *w, struct writer_item *item, uint32_t stream, const struct db_keep *keep, size_t n_keep,
-                  const struct ledger_span *spans, size_t n_spans, uint64_t n_kept);
+void writer_place(struct writer *w, struct writer_item *item, uint32_t stream, const struct db_keep *keep,
+                  size_t n_keep, const struct ledger_span *spans, size_t n_spans, uint64_t n_kept);
 void writer_count_duplicates(struct writer *w, uint32_t stream, uint64_t n);
 void writer_explain(struct writer *w, uint32_t stream, uint64_t first, uint64_t last, enum ledger_cause cause);
-/* The blocks of this stream that hold ids of [first, last], those placed in this very transaction included (their
+/* The blocks of this stream that hold ids of [first, last], those that earlier items placed in this very transaction
+ * included (their
  * bytes can be read with db_read_block only after the commit; use writer_read_block). */
 MUST_USE enum status writer_blocks(struct writer *w, uint32_t host, uint32_t stream, uint64_t first, uint64_t last,
                                    struct db_block **ret, size_t *ret_n, struct error *err);
@@ -99,9 +104,9 @@ struct writer_state {
     uint64_t queued_bytes, queued_items;
     uint64_t commit_us_total, commit_us_max;
     uint64_t commit_us_bucket[WRITER_BUCKETS]; /* commits that took at most 2^i microseconds and over half of that */
-    bool full;           /* commits fail for lack of space */
-    char failure[ERROR_TEXT_MAX]; /* why commits fail now; empty when they do not */
-    double cpu_s;        /* of the writer thread */
+    bool full;                                 /* commits fail for lack of space */
+    char failure[ERROR_TEXT_MAX];              /* why commits fail now; empty when they do not */
+    double cpu_s;                              /* of the writer thread */
 };
 void writer_get_state(struct writer *w, struct writer_state *ret);
 

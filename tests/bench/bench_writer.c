@@ -110,7 +110,8 @@ static void done(void *ctx, struct writer_item *item, enum status st, const stru
 }
 
 static void fill_guids(const struct shape *sh, uint32_t host, uint64_t nth, uint8_t *out) {
-    unsigned n_new = sh->n_events * 6 / 100 + 1; /* real hosts: about 6 new processes in 100 events, the rest lives on */
+    unsigned n_new =
+        sh->n_events * 6 / 100 + 1; /* real hosts: about 6 new processes in 100 events, the rest lives on */
     for (unsigned i = 0; i < sh->n_guids; i++) {
         memset(out + i * GUID_LEN, 0, GUID_LEN);
         key_put_u32(out + i * GUID_LEN, host);

@@ -35,15 +35,15 @@ static inline uint64_t store_clock(void) {
     return atomic_load(&store_now);
 }
 
-#define must(expr)                                                                                                     \
-    do {                                                                                                               \
-        struct error *must_err = &store_err;                                                                           \
-        must_err->msg[0] = 0;                                                                                          \
-        enum status must_st = (expr);                                                                                  \
-        if (must_st) {                                                                                                 \
-            fprintf(stderr, "%s: %s (%s)\n", #expr, status_name(must_st), must_err->msg);                              \
-            abort();                                                                                                   \
-        }                                                                                                              \
+#define must(expr)                                                                        \
+    do {                                                                                  \
+        struct error *must_err = &store_err;                                              \
+        must_err->msg[0] = 0;                                                             \
+        enum status must_st = (expr);                                                     \
+        if (must_st) {                                                                    \
+            fprintf(stderr, "%s: %s (%s)\n", #expr, status_name(must_st), must_err->msg); \
+            abort();                                                                      \
+        }                                                                                 \
     } while (0)
 
 static _Thread_local struct error store_err;
@@ -85,8 +85,8 @@ static inline void store_guid(uint32_t host, uint64_t n, uint8_t out[GUID_LEN]) 
     key_put_u64(out + 8, n);
 }
 
-static inline struct store_batch *store_batch_new(uint32_t host, const char *channel, uint32_t epoch, uint64_t first, uint64_t n,
-                                                  uint64_t step, size_t filler) {
+static inline struct store_batch *store_batch_new(uint32_t host, const char *channel, uint32_t epoch, uint64_t first,
+                                                  uint64_t n, uint64_t step, size_t filler) {
     struct store_batch *b = mem_zalloc(sizeof *b);
     b->first = first;
     b->n = n;
@@ -119,7 +119,8 @@ static inline enum status store_admit(void *ctx, struct writer *w, struct writer
     (void)ctx;
     struct store_batch *b = item->owner;
     struct writer_stream s;
-    enum status st = writer_stream_get(w, item->block.host, item->block.computer, item->block.channel, b->epoch, &s, err);
+    enum status st =
+        writer_stream_get(w, item->block.host, item->block.computer, item->block.channel, b->epoch, &s, err);
     if (st) return st;
     struct db_keep *keep = mem_alloc(b->n * sizeof *keep);
     struct ledger_span *spans = mem_alloc(b->n * sizeof *spans);
@@ -181,7 +182,8 @@ static inline void store_put(struct writer *w, struct store_batch *b, uint32_t *
 
 /* ---- a digest: what the collector's does, for blocks made as above ---- */
 
-static inline enum status store_describe(void *ctx, struct slice header, struct db_block *fill, struct slice *ret_guids) {
+static inline enum status store_describe(void *ctx, struct slice header, struct db_block *fill,
+                                         struct slice *ret_guids) {
     uint8_t *guids = ctx;
     unsigned host;
     char channel[64];
@@ -240,8 +242,7 @@ static inline enum status store_index_some(struct db *db, size_t max_blocks, str
 
 static inline void store_index_all(struct db *db, size_t max_blocks) {
     enum status st;
-    while (!(st = store_index_some(db, max_blocks, &store_err))) {
-    }
+    while (!(st = store_index_some(db, max_blocks, &store_err))) {}
     assert_int_equal(st, ST_END);
 }
 
@@ -295,7 +296,8 @@ static inline void store_same_set(const struct store_scan *s, bool (*want)(const
     assert_int_equal(n_found, wanted);
     for (size_t j = 1; j < n_found; j++) {
         const struct db_block *a = &found[j - 1], *b = &found[j];
-        assert_true(a->min_time < b->min_time || (a->min_time == b->min_time && (a->seq < b->seq || (a->seq == b->seq && a->index < b->index))));
+        assert_true(a->min_time < b->min_time ||
+                    (a->min_time == b->min_time && (a->seq < b->seq || (a->seq == b->seq && a->index < b->index))));
     }
 }
 
@@ -340,7 +342,9 @@ static inline void store_check_lookups(struct db *db, uint32_t host) {
     struct store_scan s = store_scan_all(db);
     struct db_block *b;
     size_t n;
-    static const uint64_t windows[][2] = {{0, UINT64_MAX}, {DAY0, DAY0 + 500 * FILETIME_SECOND}, {DAY0 + 300 * FILETIME_SECOND, DAY0 + 300 * FILETIME_SECOND}};
+    static const uint64_t windows[][2] = {{0, UINT64_MAX},
+                                          {DAY0, DAY0 + 500 * FILETIME_SECOND},
+                                          {DAY0 + 300 * FILETIME_SECOND, DAY0 + 300 * FILETIME_SECOND}};
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
         struct store_pick p = {.host = host, .from = windows[i][0], .to = windows[i][1]};
         must(db_host_blocks(db, host, p.from, p.to, &b, &n, &store_err));
@@ -399,7 +403,8 @@ static inline void store_check_ledger(struct db *db, uint32_t host) {
                 for (uint64_t at = runs[r].first; at < (uint64_t)runs[r].first + runs[r].n; at++) {
                     uint64_t id = first + at * step;
                     assert_false(ledger_has(&seen, id));
-                    ledger_add(&seen, (struct ledger_span){id, id, DAY0 + id * FILETIME_SECOND, DAY0 + id * FILETIME_SECOND});
+                    ledger_add(&seen,
+                               (struct ledger_span){id, id, DAY0 + id * FILETIME_SECOND, DAY0 + id * FILETIME_SECOND});
                     kept++;
                 }
             }

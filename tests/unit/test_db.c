@@ -152,7 +152,11 @@ static void a_damaged_index_is_made_anew(void **state) {
         const char *name;
         size_t len;
         off_t cut;
-    } cases[] = {{"garbage", sizeof garbage, sizeof garbage}, {"garbage in front", 8192, -1}, {"cut off", 0, 3 * 4096}, {"empty", 0, 0}, {"one byte", 1, 1}};
+    } cases[] = {{"garbage", sizeof garbage, sizeof garbage},
+                 {"garbage in front", 8192, -1},
+                 {"cut off", 0, 3 * 4096},
+                 {"empty", 0, 0},
+                 {"one byte", 1, 1}};
     fill(0, 40);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         store_index_all(db, 10);
@@ -288,8 +292,10 @@ static void a_half_made_day_is_forgotten(void **state) {
     fill(0, 12);
     stop();
     struct buf path = {0};
-    buf_printf(&path, "mkdir -p '%s/events/2025-11-29' '%s/index/2025-11-29' '%s/events/2025-11-20.expired' && touch '%s/events/2025-11-20.expired/data.mdb'",
-               dir, dir, dir, dir);
+    buf_printf(
+        &path,
+        "mkdir -p '%s/events/2025-11-29' '%s/index/2025-11-29' '%s/events/2025-11-20.expired' && touch '%s/events/2025-11-20.expired/data.mdb'",
+        dir, dir, dir, dir);
     assert_int_equal(system(buf_cstr(&path)), 0);
     buf_free(&path);
     start();
@@ -362,7 +368,7 @@ static void a_backup_taken_while_running_restores(void **state) {
 
 /* ---- threads ---- */
 
-static _Atomic uint64_t acked_day;   /* day number << 32 | batches acked on that day */
+static _Atomic uint64_t acked_day; /* day number << 32 | batches acked on that day */
 static atomic_uint n_checks;
 
 static void *write_days(void *arg) {

@@ -88,15 +88,18 @@ static void walks_in_key_order(void **state) {
         bool reverse;
         const char *want;
     } cases[] = {
-        {NULL, false, "b ba d f "}, {NULL, true, "f d ba b "}, {"c", false, "d f "}, {"c", true, "ba b "}, {"d", false, "d f "},
-        {"d", true, "d ba b "},     {"z", false, ""},          {"z", true, "f d ba b "}, {"a", true, ""},   {"a", false, "b ba d f "},
+        {NULL, false, "b ba d f "}, {NULL, true, "f d ba b "}, {"c", false, "d f "},
+        {"c", true, "ba b "},       {"d", false, "d f "},      {"d", true, "d ba b "},
+        {"z", false, ""},           {"z", true, "f d ba b "},  {"a", true, ""},
+        {"a", false, "b ba d f "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf b = {0};
         struct slice from = {0};
         if (cases[i].from) from = slice_str(cases[i].from);
         must(fleet_each(db, FLEET_HOSTS, from, cases[i].reverse, list_key, &b, &store_err));
-        if (strcmp(buf_cstr(&b), cases[i].want) != 0) fail_msg("from %s: \"%s\"", cases[i].from ? cases[i].from : "-", buf_cstr(&b));
+        if (strcmp(buf_cstr(&b), cases[i].want) != 0)
+            fail_msg("from %s: \"%s\"", cases[i].from ? cases[i].from : "-", buf_cstr(&b));
         buf_free(&b);
     }
     put("ba", "stop");

@@ -7,8 +7,21 @@
 
 #include <cmocka.h>
 
-static const uint64_t numbers[] = {0, 1, 2, 127, 128, 255, 256, 65535, 65536, 1u << 31, UINT32_MAX, (uint64_t)UINT32_MAX + 1,
-                                   UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX};
+static const uint64_t numbers[] = {0,
+                                   1,
+                                   2,
+                                   127,
+                                   128,
+                                   255,
+                                   256,
+                                   65535,
+                                   65536,
+                                   1u << 31,
+                                   UINT32_MAX,
+                                   (uint64_t)UINT32_MAX + 1,
+                                   UINT64_C(1) << 63,
+                                   UINT64_MAX - 1,
+                                   UINT64_MAX};
 #define N (sizeof numbers / sizeof *numbers)
 
 static void pack_keys_sort_as_numbers(void **state) {
@@ -30,12 +43,14 @@ static void pack_keys_sort_as_numbers(void **state) {
 static void block_keys_come_back(void **state) {
     (void)state;
     for (size_t i = 0; i < N; i++) {
-        struct key_block k = {(uint32_t)numbers[i], (uint32_t)numbers[N - 1 - i], numbers[i], numbers[N - 1 - i], (uint32_t)i}, back;
+        struct key_block k = {(uint32_t)numbers[i], (uint32_t)numbers[N - 1 - i], numbers[i], numbers[N - 1 - i],
+                              (uint32_t)i},
+                         back;
         uint8_t a[KEY_BLOCK_LEN];
         key_block(a, &k);
         assert_int_equal(key_block_parse(slice_of(a, sizeof a), &back), ST_OK);
-        assert_true(back.host == k.host && back.stream == k.stream && back.first_id == k.first_id && back.seq == k.seq &&
-                    back.index == k.index);
+        assert_true(back.host == k.host && back.stream == k.stream && back.first_id == k.first_id &&
+                    back.seq == k.seq && back.index == k.index);
         assert_int_equal(key_block_parse(slice_of(a, sizeof a - 1), &back), ST_CORRUPT);
     }
 }

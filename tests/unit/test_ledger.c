@@ -202,8 +202,10 @@ static void refuses_what_it_cannot_have_made(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_a_plain_array), cmocka_unit_test(ends_of_the_number_range),
-        cmocka_unit_test(fits_by_time),              cmocka_unit_test(refuses_what_it_cannot_have_made),
+        cmocka_unit_test(agrees_with_a_plain_array),
+        cmocka_unit_test(ends_of_the_number_range),
+        cmocka_unit_test(fits_by_time),
+        cmocka_unit_test(refuses_what_it_cannot_have_made),
     };
     return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);
 }

@@ -12,13 +12,32 @@ static struct guid guid_of(unsigned n) {
 
 static void event_1_beats_placeholders(void **state) {
     (void)state;
-    struct proc start = {.guid = guid_of(1), .parent = guid_of(9), .has_start = true, .start = 100, .first_seen = 100, .last_seen = 100,
-                         .pid = 5, .parent_pid = 4, .image = SLICE_LIT("C:\\a.exe"), .command_line = SLICE_LIT("a -x"),
-                         .start_record = 77, .start_stream = 3, .counts = {[1] = 1}};
-    struct proc seen = {.guid = guid_of(1), .first_seen = 90, .last_seen = 300, .pid = 6, .image = SLICE_LIT("a.exe"),
-                        .user = SLICE_LIT("me"), .counts = {[3] = 2, [1] = 1}};
-    struct proc end = {.guid = guid_of(1), .has_end = true, .end = 400, .first_seen = 400, .last_seen = 400, .counts = {[5] = 1}};
-    const struct proc *const orders[][3] = {{&start, &seen, &end}, {&seen, &start, &end}, {&end, &seen, &start}, {&seen, &end, &start}};
+    struct proc start = {.guid = guid_of(1),
+                         .parent = guid_of(9),
+                         .has_start = true,
+                         .start = 100,
+                         .first_seen = 100,
+                         .last_seen = 100,
+                         .pid = 5,
+                         .parent_pid = 4,
+                         .image = SLICE_LIT("C:\\a.exe"),
+                         .command_line = SLICE_LIT("a -x"),
+                         .start_record = 77,
+                         .start_stream = 3,
+                         .counts = {[1] = 1}};
+    struct proc seen = {.guid = guid_of(1),
+                        .first_seen = 90,
+                        .last_seen = 300,
+                        .pid = 6,
+                        .image = SLICE_LIT("a.exe"),
+                        .user = SLICE_LIT("me"),
+                        .counts = {[3] = 2, [1] = 1}};
+    struct proc end = {
+        .guid = guid_of(1), .has_end = true, .end = 400, .first_seen = 400, .last_seen = 400, .counts = {[5] = 1}};
+    const struct proc *const orders[][3] = {{&start, &seen, &end},
+                                            {&seen, &start, &end},
+                                            {&end, &seen, &start},
+                                            {&seen, &end, &start}};
     for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
         struct proc p = {.guid = guid_of(1)}, back;
         struct buf b = {0};
@@ -28,7 +47,8 @@ static void event_1_beats_placeholders(void **state) {
         assert_true(back.has_start && back.has_end && back.start == 100 && back.end == 400);
         assert_true(back.first_seen == 90 && back.last_seen == 400);
         assert_true(back.pid == 5 && back.parent_pid == 4 && back.start_record == 77 && back.start_stream == 3);
-        assert_true(slice_eq_str(back.image, "C:\\a.exe") && slice_eq_str(back.command_line, "a -x") && slice_eq_str(back.user, "me"));
+        assert_true(slice_eq_str(back.image, "C:\\a.exe") && slice_eq_str(back.command_line, "a -x") &&
+                    slice_eq_str(back.user, "me"));
         assert_true(guid_eq(&back.parent, &start.parent));
         assert_true(back.counts[1] == 2 && back.counts[3] == 2 && back.counts[5] == 1 && !back.counts[32]);
         for (size_t cut = 0; cut < b.len; cut++) {
@@ -86,11 +106,25 @@ static void add_rows(struct bed *t, const struct proc *rows, size_t n) {
 static void rows_are_found_over_days(void **state) {
     struct bed *t = *state;
     /* yesterday: seen only, under a parent that turns out wrong; later the same day and the next day: event 1 */
-    struct proc seen = {.guid = guid_of(1), .parent = guid_of(8), .pid = 70, .first_seen = 5, .last_seen = 6, .counts = {[3] = 1}};
-    struct proc start = {.guid = guid_of(1), .parent = guid_of(9), .has_start = true, .start = 4, .pid = 70, .first_seen = 4,
-                         .last_seen = 4, .image = SLICE_LIT("x.exe"), .counts = {[1] = 1}};
-    struct proc other = {.guid = guid_of(2), .parent = guid_of(9), .has_start = true, .start = 9, .pid = 70, .first_seen = 9,
-                         .last_seen = 9, .counts = {[1] = 1}};
+    struct proc seen = {
+        .guid = guid_of(1), .parent = guid_of(8), .pid = 70, .first_seen = 5, .last_seen = 6, .counts = {[3] = 1}};
+    struct proc start = {.guid = guid_of(1),
+                         .parent = guid_of(9),
+                         .has_start = true,
+                         .start = 4,
+                         .pid = 70,
+                         .first_seen = 4,
+                         .last_seen = 4,
+                         .image = SLICE_LIT("x.exe"),
+                         .counts = {[1] = 1}};
+    struct proc other = {.guid = guid_of(2),
+                         .parent = guid_of(9),
+                         .has_start = true,
+                         .start = 9,
+                         .pid = 70,
+                         .first_seen = 9,
+                         .last_seen = 9,
+                         .counts = {[1] = 1}};
     struct proc later = {.guid = guid_of(1), .first_seen = 50, .last_seen = 60, .pid = 70, .counts = {[22] = 7}};
     add_rows(t, &seen, 1);
     add_rows(t, &start, 1);
@@ -100,7 +134,8 @@ static void rows_are_found_over_days(void **state) {
     struct buf bytes = {0};
     struct guid one = guid_of(1), wrong = guid_of(8), right = guid_of(9), *children;
     must(procs_get(t->db, 1, &one, &p, &bytes, &store_err));
-    assert_true(p.has_start && p.start == 4 && p.last_seen == 60 && p.counts[22] == 7 && p.counts[3] == 1 && p.counts[1] == 1);
+    assert_true(p.has_start && p.start == 4 && p.last_seen == 60 && p.counts[22] == 7 && p.counts[3] == 1 &&
+                p.counts[1] == 1);
     assert_true(slice_eq_str(p.image, "x.exe"));
     size_t n;
     must(procs_children(t->db, 1, &wrong, &children, &n, &store_err));

@@ -52,8 +52,11 @@ static bool fails_for_space(int fd, size_t *len) {
 int statvfs(const char *path, struct statvfs *ret) {
     struct statfs fs;
     if (syscall(SYS_statfs, path, &fs)) return -1;
-    *ret = (struct statvfs){.f_bsize = (unsigned long)fs.f_bsize, .f_frsize = (unsigned long)fs.f_frsize, .f_blocks = fs.f_blocks,
-                            .f_bfree = fs.f_bfree, .f_bavail = atomic_load(&disk_full) ? 3 : fs.f_bavail};
+    *ret = (struct statvfs){.f_bsize = (unsigned long)fs.f_bsize,
+                            .f_frsize = (unsigned long)fs.f_frsize,
+                            .f_blocks = fs.f_blocks,
+                            .f_bfree = fs.f_bfree,
+                            .f_bavail = atomic_load(&disk_full) ? 3 : fs.f_bavail};
     return 0;
 }
 
@@ -241,17 +244,46 @@ static void a_refused_item_leaves_nothing(void **state) {
     writer_stop(&t->w);
     struct writer_options o = store_writer_options();
     o.admit = admit_then_refuse;
+    o.spacing_ms = 200;
     must(writer_start(t->db, &o, &t->w, &store_err));
-    struct store_batch *b = store_batch_new(1, "Sysmon", 1, 0, 13, 1, 50);
+    store_put(t->w, store_batch_new(1, "Sysmon", 1, 500, 1, 1, 50), NULL);
+    struct store_batch *b = store_batch_new(1, "Sysmon", 1, 0, 13, 1, 50),
+                       *good = store_batch_new(1, "Sysmon", 1, 0, 12, 1, 50);
     must(writer_put(t->w, &b->item));
+    must(writer_put(t->w, &good->item)); /* in the same transaction */
     assert_int_equal(store_wait(b), 2);
     assert_int_equal(b->st, ST_DENIED);
     assert_string_equal(b->why, "thirteen");
     store_batch_free(b);
-    uint32_t stored;
-    store_put(t->w, store_batch_new(1, "Sysmon", 1, 0, 12, 1, 50), &stored);
-    assert_int_equal(stored, 12);
+    assert_int_equal(store_wait(good), 1);
+    assert_int_equal(good->item.n_stored, 12);
+    store_batch_free(good);
+    assert_int_equal(held(t->db, 1), 13);
     store_check_ledger(t->db, 1);
+}
+
+static void a_host_cannot_make_up_logs_without_end(void **state) {
+    struct bed *t = *state;
+    static char names[8300][16];
+    static struct store_batch *b[8300];
+    size_t stored = 0, refused = 0;
+    for (size_t i = 0; i < 8300; i++) {
+        snprintf(names[i], sizeof names[i], "log %zu", i);
+        b[i] = store_batch_new(1, names[i], 1, 1, 1, 1, 10);
+        must(writer_put(t->w, &b[i]->item));
+    }
+    for (size_t i = 0; i < 8300; i++) {
+        stored += store_wait(b[i]) == 1;
+        refused += b[i]->st == ST_TOOBIG;
+        store_batch_free(b[i]);
+    }
+    assert_int_equal(stored, 8192);
+    assert_int_equal(refused, 108);
+    store_put(t->w, store_batch_new(2, "log 8299", 1, 1, 1, 1, 10), NULL); /* its own affair */
+    store_put(t->w, store_batch_new(1, "log 7", 1, 2, 1, 1, 10), NULL);
+    bed_close(t);
+    bed_open(t);
+    assert_int_equal(held(t->db, 1), 8193);
 }
 
 static void names_that_cannot_be_kept_are_refused(void **state) {
@@ -261,7 +293,9 @@ static void names_that_cannot_be_kept_are_refused(void **state) {
     const struct {
         const char *name;
         struct slice channel;
-    } cases[] = {{"empty", {0}}, {"a NUL inside", slice_of("a\0b", 3)}, {"too long", slice_of(longest, sizeof longest)}};
+    } cases[] = {{"empty", {0}},
+                 {"a NUL inside", slice_of("a\0b", 3)},
+                 {"too long", slice_of(longest, sizeof longest)}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct store_batch *b = store_batch_new(1, "Sysmon", 1, 0, 3, 1, 50);
         b->item.block.channel = cases[i].channel;
@@ -361,7 +395,8 @@ static void below_the_reserve_nothing_is_acked(void **state) {
     bed_close(t);
     options.min_free_bytes = UINT64_MAX / 2;
     bed_open(t);
-    struct store_batch *b = store_batch_new(1, "Sysmon", 1, 0, 10, 1, 100), *late = store_batch_new(1, "Sysmon", 1, 0, 10, 1, 100);
+    struct store_batch *b = store_batch_new(1, "Sysmon", 1, 0, 10, 1, 100),
+                       *late = store_batch_new(1, "Sysmon", 1, 0, 10, 1, 100);
     must(writer_put(t->w, &b->item));
     store_sleep_ms(50);
     must(writer_put(t->w, &late->item));
@@ -456,7 +491,8 @@ static void one_commit_holds_several_packs(void **state) {
     o.batch_bytes = 64 << 20;
     must(writer_start(t->db, &o, &t->w, &store_err));
     store_put(t->w, store_batch_new(1, "Sysmon", 1, 0, 1, 1, 10), NULL);
-    for (uint64_t i = 0; i < 6; i++) b[i] = store_batch_new(1, "Sysmon", 1, 10 + i * 10, 10, 1, i == 3 ? 5000000 : 900000);
+    for (uint64_t i = 0; i < 6; i++)
+        b[i] = store_batch_new(1, "Sysmon", 1, 10 + i * 10, 10, 1, i == 3 ? 5000000 : 900000);
     for (int i = 0; i < 6; i++) must(writer_put(t->w, &b[i]->item));
     for (int i = 0; i < 6; i++) {
         assert_int_equal(store_wait(b[i]), 1);
@@ -500,12 +536,17 @@ static void a_block_in_two_epochs_is_stored_once(void **state) {
 /* Many holes: the ledger is stored in parts, which come and go. */
 static void a_ledger_of_many_holes_comes_back(void **state) {
     struct bed *t = *state;
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 4; round++) {
         static const struct {
             uint64_t first, n, step;
-        } puts[3][3] = {{{1000, 900, 4}, {1002, 3, 400}, {0, 1, 1}}, {{1001, 450, 8}, {5000, 700, 2}, {700, 2, 1}}, {{999, 4000, 1}, {1, 1, 1}, {5500, 100, 3}}};
+        } puts[4][3] = {{{1000, 900, 4}, {1002, 3, 400}, {0, 1, 1}},
+                        {{1001, 450, 8}, {5000, 700, 2}, {700, 2, 1}},
+                        {{999, 4000, 1}, {1, 1, 1}, {5500, 100, 3}},
+                        {{4999, 302, 1}, {5301, 1, 1}, {5302, 40, 1}}}; /* a span grows over the borders of parts */
         for (int i = 0; i < 3; i++) {
-            store_put(t->w, store_batch_new(1, "Sysmon", 1, puts[round][i].first, puts[round][i].n, puts[round][i].step, 10), NULL);
+            store_put(t->w,
+                      store_batch_new(1, "Sysmon", 1, puts[round][i].first, puts[round][i].n, puts[round][i].step, 10),
+                      NULL);
             store_check_ledger(t->db, 1);
         }
         bed_close(t);
@@ -526,7 +567,8 @@ static void admission_sees_its_own_transaction(void **state) {
     o.spacing_ms = 300;
     must(writer_start(t->db, &o, &t->w, &store_err));
     store_put(t->w, store_batch_new(1, "Sysmon", 1, 0, 1, 1, 10), NULL);
-    struct store_batch *a = store_batch_new(1, "Sysmon", 1, 10, 10, 1, 10), *b = store_batch_new(1, "Sysmon", 1, 15, 10, 1, 10);
+    struct store_batch *a = store_batch_new(1, "Sysmon", 1, 10, 10, 1, 10),
+                       *b = store_batch_new(1, "Sysmon", 1, 15, 10, 1, 10);
     must(writer_put(t->w, &a->item));
     must(writer_put(t->w, &b->item));
     assert_int_equal(store_wait(b), 1);
@@ -551,7 +593,11 @@ static int acks_fd;
 
 static void done_and_told(void *ctx, struct writer_item *item, enum status st, const struct error *err) {
     struct store_batch *b = item->owner;
-    struct acked a = {.host = item->block.host, .first = b->first, .n = b->n, .step = b->step, .epoch = b->epoch,
+    struct acked a = {.host = item->block.host,
+                      .first = b->first,
+                      .n = b->n,
+                      .step = b->step,
+                      .epoch = b->epoch,
                       .sysmon = slice_eq_str(item->block.channel, "Sysmon")};
     if (!st && write(acks_fd, &a, sizeof a) != (ssize_t)sizeof a) _exit(3);
     store_done(ctx, item, st, err);
@@ -583,8 +629,9 @@ static void live_and_die(const char *dir, unsigned seed, const char *crash_at, u
         struct store_batch *b[8];
         int n = 1 + rand() % 8;
         for (int i = 0; i < n; i++) {
-            b[i] = store_batch_new(1 + (uint32_t)rand() % 2, rand() % 2 ? "Sysmon" : "Security", 1 + (uint32_t)rand() % 2,
-                                   (uint64_t)(rand() % 600), 1 + (uint64_t)(rand() % 30), 1 + (uint64_t)(rand() % 2), (size_t)(rand() % 3000));
+            b[i] = store_batch_new(1 + (uint32_t)rand() % 2, rand() % 2 ? "Sysmon" : "Security",
+                                   1 + (uint32_t)rand() % 2, (uint64_t)(rand() % 600), 1 + (uint64_t)(rand() % 30),
+                                   1 + (uint64_t)(rand() % 2), (size_t)(rand() % 3000));
             must(writer_put(w, &b[i]->item));
         }
         for (int i = 0; i < n; i++) {
@@ -613,7 +660,9 @@ static void check_after(const char *dir, const char *acks, uint64_t *ret_now) {
         struct acked a;
         memcpy(&a, b.p + at, sizeof a);
         size_t k = 0;
-        while (k < n && (s[k].host != a.host || s[k].epoch != a.epoch || strcmp(s[k].channel, a.sysmon ? "Sysmon" : "Security") != 0)) k++;
+        while (k < n && (s[k].host != a.host || s[k].epoch != a.epoch ||
+                         strcmp(s[k].channel, a.sysmon ? "Sysmon" : "Security") != 0))
+            k++;
         assert_true(k < n);
         for (uint64_t i = 0; i < a.n; i++) assert_true(ledger_has(s[k].ledger, a.first + i * a.step));
     }
@@ -629,8 +678,18 @@ static void check_after(const char *dir, const char *acks, uint64_t *ret_now) {
 static void survives_being_killed(void **state) {
     struct bed *t = *state;
     bed_close(t);
-    static const char *const points[] = {"before-commit:1", "after-commit:1", "before-commit:9", "after-commit:23", NULL, NULL, "before-commit:2",
-                                         NULL, "after-commit:2", NULL, NULL, NULL};
+    static const char *const points[] = {"before-commit:1",
+                                         "after-commit:1",
+                                         "before-commit:9",
+                                         "after-commit:23",
+                                         NULL,
+                                         NULL,
+                                         "before-commit:2",
+                                         NULL,
+                                         "after-commit:2",
+                                         NULL,
+                                         NULL,
+                                         NULL};
     struct buf acks = {0};
     buf_printf(&acks, "%s/acks", t->dir);
     uint64_t now = DAY0;
@@ -657,6 +716,7 @@ int main(void) {
         T(acked_means_synced),
         T(a_failed_sync_is_never_acked),
         T(a_refused_item_leaves_nothing),
+        T(a_host_cannot_make_up_logs_without_end),
         T(names_that_cannot_be_kept_are_refused),
         T(calls_run_inside_a_transaction),
         T(a_full_disk_acks_nothing_and_recovers),
