@@ -104,8 +104,10 @@ static bool take_orders(struct feeder *r, int wait_ms) {
             on_acked(r, o->seq);
         else if (o->kind == ORDER_REJECTED)
             keep_rejected(r, o);
-        else if (o->kind == ORDER_WRITE) write_file(r, o);
-        else r->stopping = true;
+        else if (o->kind == ORDER_WRITE)
+            write_file(r, o);
+        else
+            r->stopping = true;
         order_free(&o);
     }
     return any;

@@ -69,7 +69,7 @@ void status_write(struct buf *out, const struct status_facts *f, const struct fe
         buf_printf(out, "log %llu ", (unsigned long long)r->logs[i].newest_id);
         text_printable(out, slice_str(r->logs[i].channel), 256);
         if (*r->logs[i].computer) {
-            buf_str(out, "\tof ");
+            buf_str(out, " of ");
             text_printable(out, slice_str(r->logs[i].computer), 256);
         }
         buf_str(out, "\n");
