@@ -76,8 +76,8 @@ static void place(struct group *g, struct streamtab *t, const struct wish *w) {
         const struct ledger_span *span = &g->spans[w->span_at + i];
         if (span->first < p.blk.first_id) p.blk.first_id = span->first;
         if (span->last > p.blk.last_id) p.blk.last_id = span->last;
-        stream_add(t, s, *span);
     }
+    stream_add(t, s, g->spans + w->span_at, w->n_spans);
     if (!w->n_spans) p.blk.first_id = 0;
     /* an entry is 70 bytes at most, a kept run 10 */
     if (!g->n_packs || pack_len(&g->packs[g->n_packs - 1]) + in->bytes.len + 70 + 10 * w->n_keep > PACK_MAX_BYTES)

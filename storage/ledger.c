@@ -4,6 +4,7 @@
 #include "mem.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #define LEDGER_VERSION 1
 #define LEDGER_MAX_ITEMS (UINT64_C(1) << 26)
@@ -89,6 +90,44 @@ void ledger_add(struct ledger *l, struct ledger_span s) {
     join(&l->spans[from], &s);
     memmove(l->spans + from + 1, l->spans + to, (l->n - to) * sizeof *l->spans);
     l->n -= to - from - 1;
+}
+
+static int by_first(const void *pa, const void *pb) {
+    const struct ledger_span *a = pa, *b = pb;
+    return (a->first > b->first) - (a->first < b->first);
+}
+
+/* Appends in order of first ids, joining what overlaps or touches. */
+static void put_span(struct ledger_span *out, size_t *n, const struct ledger_span *s) {
+    struct ledger_span *prev = *n ? &out[*n - 1] : NULL;
+    if (prev && (s->first <= prev->last || s->first - 1 == prev->last)) {
+        join(prev, s);
+    } else {
+        out[(*n)++] = *s;
+    }
+}
+
+void ledger_add_all(struct ledger *l, const struct ledger_span *spans, size_t n) {
+    if (n < 8 || l->n < 64 || spans[0].first > l->spans[l->n - 1].first) { /* few, or at the end: nothing much moves */
+        for (size_t i = 0; i < n; i++) ledger_add(l, spans[i]);
+        return;
+    }
+    struct ledger_span *add = mem_alloc(mem_mul(n, sizeof *add));
+    memcpy(add, spans, n * sizeof *add);
+    qsort(add, n, sizeof *add, by_first);
+    size_t cap = l->n + n, n_out = 0, at = 0;
+    struct ledger_span *out = mem_alloc(mem_mul(cap, sizeof *out));
+    for (size_t i = 0; i < n; i++) {
+        assert(add[i].first <= add[i].last);
+        while (at < l->n && l->spans[at].first <= add[i].first) put_span(out, &n_out, &l->spans[at++]);
+        put_span(out, &n_out, &add[i]);
+    }
+    while (at < l->n) put_span(out, &n_out, &l->spans[at++]);
+    mem_free(add);
+    mem_free(l->spans);
+    l->spans = out;
+    l->n = n_out;
+    l->cap = cap;
 }
 
 static void put_note(struct ledger_note *notes, size_t *n, struct ledger_note add) {

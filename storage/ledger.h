@@ -43,6 +43,8 @@ uint64_t ledger_count(const struct ledger *l);                    /* held in all
 const struct ledger_span *ledger_highest(const struct ledger *l); /* NULL when empty */
 /* Adds ids that may be held already (the union is taken); merges neighbours. */
 void ledger_add(struct ledger *l, struct ledger_span s);
+/* The same for many at once, in any order: one pass over the ledger instead of one move of its tail for each. */
+void ledger_add_all(struct ledger *l, const struct ledger_span *spans, size_t n);
 void ledger_explain(struct ledger *l, uint64_t first, uint64_t last, enum ledger_cause cause);
 
 /* Can a record of that id and time belong to this log? Not when a lower id held is later, or a higher one earlier, by

@@ -215,12 +215,14 @@ static size_t note_at(const struct ledger *l, uint64_t id) {
     return lo;
 }
 
-void stream_add(struct streamtab *t, struct stream *s, struct ledger_span span) {
-    ledger_add(&s->ledger, span);
-    /* what it was joined with lies inside the span that now holds it */
-    size_t i = span_at(&s->ledger, span.first);
-    if (i == s->ledger.n || s->ledger.spans[i].first > span.first) i--;
-    touch(t, s, s->ledger.spans[i].first, s->ledger.spans[i].last);
+void stream_add(struct streamtab *t, struct stream *s, const struct ledger_span *spans, size_t n) {
+    struct ledger *l = &s->ledger;
+    ledger_add_all(l, spans, n);
+    for (size_t k = 0; k < n; k++) { /* what a span was joined with lies inside the one that now holds it */
+        size_t i = span_at(l, spans[k].first);
+        if (i == l->n || l->spans[i].first > spans[k].first) i--;
+        touch(t, s, l->spans[i].first, l->spans[i].last);
+    }
 }
 
 void stream_explain(struct streamtab *t, struct stream *s, uint64_t first, uint64_t last, enum ledger_cause cause) {

@@ -52,7 +52,7 @@ struct stream *streamtab_get(struct streamtab *t, uint32_t host, struct slice co
 
 /* Changes that the next commit has to write. */
 void stream_changed(struct streamtab *t, struct stream *s);
-void stream_add(struct streamtab *t, struct stream *s, struct ledger_span span);
+void stream_add(struct streamtab *t, struct stream *s, const struct ledger_span *spans, size_t n);
 void stream_explain(struct streamtab *t, struct stream *s, uint64_t first, uint64_t last, enum ledger_cause cause);
 
 /* Writes what is dirty (all: everything, into a new partition). May be repeated until streamtab_stored says that it is

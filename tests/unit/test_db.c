@@ -450,6 +450,8 @@ static void nothing_is_missed_or_twice_while_all_are_at_work(void **state) {
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) assert_int_equal(pthread_create(&t[i], NULL, work[i], NULL), 0);
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) pthread_join(t[i], NULL);
     assert_true(atomic_load(&n_checks) > 10);
+    store_index_all(db, 100);
+    assert_int_equal(db_tail_blocks(db), 0); /* no pack was indexed before the directory had it */
     struct db_partition *p;
     assert_true(db_partitions(db, &p) <= 3);
     mem_free(p);

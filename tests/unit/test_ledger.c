@@ -109,6 +109,46 @@ static void agrees_with_a_plain_array(void **state) {
     }
 }
 
+static void many_at_once_is_one_after_the_other(void **state) {
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        struct ledger a, b;
+        struct ledger_span add[60];
+        ledger_init(&a);
+        ledger_init(&b);
+        for (int i = 0; i < 120; i++) {
+            uint64_t first = rnd(3000);
+            ledger_add(&a, span(first, first + rnd(3)));
+        }
+        for (size_t i = 0; i < a.n; i++) ledger_add(&b, a.spans[i]);
+        size_t n = rnd(60);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t first = rnd(3000);
+            add[i] = span(first, first + rnd(round % 2 ? 3 : 200));
+        }
+        for (size_t i = 0; i < n; i++) ledger_add(&a, add[i]);
+        ledger_add_all(&b, add, n);
+        check_shape(&b);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.spans, b.spans, a.n * sizeof *a.spans);
+        ledger_deinit(&a);
+        ledger_deinit(&b);
+    }
+}
+
+static void no_memory_is_not_damage(void **state) {
+    (void)state;
+    static const uint8_t bytes[] = {1, 1, 1, 5, 0, 0, 0, 9, 0, 1};
+    for (unsigned long nth = 1; nth <= 3; nth++) {
+        struct ledger l;
+        mem_test_fail_at(nth);
+        enum status st = ledger_decode(slice_of(bytes, sizeof bytes), &l);
+        mem_test_fail_at(0);
+        assert_int_equal(st, nth < 3 ? ST_NOMEM : ST_OK);
+        if (!st) ledger_deinit(&l);
+    }
+}
+
 static void ends_of_the_number_range(void **state) {
     (void)state;
     struct ledger l, back;
@@ -203,6 +243,8 @@ static void refuses_what_it_cannot_have_made(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_a_plain_array),
+        cmocka_unit_test(many_at_once_is_one_after_the_other),
+        cmocka_unit_test(no_memory_is_not_damage),
         cmocka_unit_test(ends_of_the_number_range),
         cmocka_unit_test(fits_by_time),
         cmocka_unit_test(refuses_what_it_cannot_have_made),
