@@ -64,6 +64,7 @@ enum status db_open(const char *dir, const struct db_options *o, struct db **ret
     if (!st) st = make_dir(db, "events", err);
     if (!st) st = make_dir(db, "index", err);
     if (!st) st = make_dir(db, "fleet", err);
+    if (!st && !db->options.read_only) st = file_sync_dir(dir, err); /* their names outlive a power cut, too */
     if (!st) st = partitions_open(db, err);
     if (!st) st = fleet_env_open(db, err);
     if (st) {

@@ -247,6 +247,15 @@ static void a_damaged_pack_costs_its_own_blocks(void **state) {
     mem_free(b);
 }
 
+static bool is_mapped(const char *part_of_name) {
+    char line[1024];
+    bool found = false;
+    FILE *f = fopen("/proc/self/maps", "r");
+    while (f && fgets(line, sizeof line, f)) found |= strstr(line, dir) && strstr(line, part_of_name);
+    if (f) fclose(f);
+    return found;
+}
+
 static void expiry_removes_whole_days(void **state) {
     (void)state;
     for (uint64_t day = 0; day < 5; day++) {
@@ -254,6 +263,7 @@ static void expiry_removes_whole_days(void **state) {
         fill(day * 30, 30);
         if (day < 4) store_index_all(db, 10);
     }
+    assert_true(is_mapped("/2025-11-28"));
     size_t removed;
     must(db_expire(db, atomic_load(&store_now), 0, 0, &removed, &store_err));
     assert_int_equal(removed, 0);
@@ -262,6 +272,7 @@ static void expiry_removes_whole_days(void **state) {
     struct buf path = {0};
     buf_printf(&path, "%s/events/2025-11-28", dir);
     assert_false(file_exists(buf_cstr(&path)));
+    assert_false(is_mapped("/2025-11-28")); /* nobody holds on to the space */
     struct db_partition *p;
     size_t n = db_partitions(db, &p);
     assert_int_equal(n, 4);
@@ -285,6 +296,50 @@ static void expiry_removes_whole_days(void **state) {
     assert_int_equal(db_partitions(db, &p), 1);
     mem_free(p);
     buf_free(&path);
+}
+
+static void a_damaged_old_day_does_not_stop_the_others(void **state) {
+    (void)state;
+    fill(0, 20);
+    atomic_store(&store_now, DAY0 + FILETIME_DAY);
+    fill(20, 20);
+    stop();
+    struct buf path = {0};
+    buf_printf(&path, "%s/events/2025-11-28/data.mdb", dir);
+    write_file(buf_cstr(&path), NULL, 0, 3 * 4096);
+    buf_free(&path);
+    atomic_store(&n_log, 0);
+    start();
+    assert_int_equal(atomic_load(&n_log), 1);
+    assert_non_null(strstr(last_log, "backup"));
+    struct store_scan s = store_scan_all(db);
+    assert_int_equal(s.n, 20);
+    mem_free(s.b);
+    for (uint32_t host = 1; host <= 3; host++) store_check_lookups(db, host);
+    fill(40, 5);
+}
+
+static void a_tool_reads_beside_the_collector(void **state) {
+    (void)state;
+    fill(0, 20);
+    store_index_all(db, 100);
+    fill(20, 4);
+    pid_t child = fork();
+    if (!child) {
+        struct db_options o = {.read_only = true};
+        struct db *other;
+        struct db_stream *streams;
+        size_t n;
+        must(db_open(dir, &o, &other, &store_err));
+        struct store_scan s = store_scan_all(other);
+        must(db_streams(other, 0, &streams, &n, &store_err));
+        _exit(s.n == 24 && n > 2 ? 0 : 1);
+    }
+    int st;
+    assert_int_equal(waitpid(child, &st, 0), child);
+    assert_int_equal(st, 0);
+    fill(24, 4);
+    check_all();
 }
 
 static void a_half_made_day_is_forgotten(void **state) {
@@ -469,6 +524,8 @@ int main(void) {
         T(a_newer_format_is_refused),
         T(a_damaged_pack_costs_its_own_blocks),
         T(expiry_removes_whole_days),
+        T(a_damaged_old_day_does_not_stop_the_others),
+        T(a_tool_reads_beside_the_collector),
         T(a_half_made_day_is_forgotten),
         T(a_backup_taken_while_running_restores),
         T(nothing_is_missed_or_twice_while_all_are_at_work),
