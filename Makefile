@@ -118,6 +118,7 @@ CLI_SRC     := $(call sources,server/cli,)
 LOAD_SRC    := $(call sources,tests/load,)
 DICTS       := $(patsubst proto/dict/%.dict,$(GEN)/dict_%.c,$(wildcard proto/dict/*.dict))
 GEN_SRC     := $(if $(wildcard proto/haechi.proto),$(GEN)/haechi.pb-c.c) $(DICTS)
+API_GEN     := $(if $(wildcard server/api/openapi.json),$(GEN)/openapi_json.c)
 GEN_HDR     := $(if $(wildcard proto/haechi.proto),$(GEN)/haechi.pb-c.h)
 MAIN_SRC    := $(wildcard agent/main.c server/main.c server/cli/main.c tests/load/main.c)
 
@@ -127,7 +128,7 @@ base_OBJ    := $(call obj,$(BASE_SRC))
 proto_OBJ   := $(call obj,$(PROTO_SRC)) $(GEN_SRC:%.c=%.o)
 agent_OBJ   := $(call obj,$(AGENT_SRC))
 storage_OBJ := $(call obj,$(STORAGE_SRC))
-server_OBJ  := $(call obj,$(SERVER_SRC))
+server_OBJ  := $(call obj,$(SERVER_SRC)) $(API_GEN:%.c=%.o)
 cli_OBJ     := $(call obj,$(CLI_SRC))
 load_OBJ    := $(call obj,$(LOAD_SRC))
 
@@ -248,15 +249,21 @@ $(GEN)/haechi.pb-c.c: proto/haechi.proto | $(BUILDROOT)/.packages
 	$(Q)protoc-c --proto_path=proto --c_out=$(GEN) proto/haechi.proto
 $(GEN)/haechi.pb-c.h: $(GEN)/haechi.pb-c.c ;
 
-# A dictionary file becomes an array of its bytes; '-' in its name becomes '_'.
-$(GEN)/dict_%.c: proto/dict/%.dict
+# A file becomes an array of its bytes: $(call embed,file,name).
+define embed
 	$(call say,GEN,$@)
 	@mkdir -p $(@D)
 	@{ echo '#include <stddef.h>'; \
-	   echo 'extern const unsigned char dict_$(subst -,_,$*)[];'; echo 'extern const size_t dict_$(subst -,_,$*)_len;'; \
-	   echo 'const unsigned char dict_$(subst -,_,$*)[] = {'; \
-	   od -An -v -tu1 -w32 $< | sed 's/  */,/g; s/^,//; s/$$/,/'; \
-	   echo '};'; echo 'const size_t dict_$(subst -,_,$*)_len = sizeof dict_$(subst -,_,$*);'; } >$@
+	   echo 'extern const unsigned char $(2)[];'; echo 'extern const size_t $(2)_len;'; \
+	   echo 'const unsigned char $(2)[] = {'; \
+	   od -An -v -tu1 -w32 $(1) | sed 's/  */,/g; s/^,//; s/$$/,/'; \
+	   echo '};'; echo 'const size_t $(2)_len = sizeof $(2);'; } >$@
+endef
+# '-' in a dictionary's name becomes '_'
+$(GEN)/dict_%.c: proto/dict/%.dict
+	$(call embed,$<,dict_$(subst -,_,$*))
+$(GEN)/openapi_json.c: server/api/openapi.json
+	$(call embed,$<,openapi_json)
 
 $(DEPS)/mbedtls-%/.done: ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh mbedtls $(@D)
 $(DEPS)/yyjson-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh yyjson $(@D)

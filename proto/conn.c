@@ -611,6 +611,10 @@ struct tls *conn_tls(struct conn *c) {
     return c->tls;
 }
 
+const uv_handle_t *conn_handle(const struct conn *c) {
+    return &c->s.handle;
+}
+
 void conn_address(const struct conn *c, char *out, size_t len) {
     snprintf(out, len, "%s", c->address);
 }

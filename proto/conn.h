@@ -54,6 +54,7 @@ void conn_set_idle_ms(struct conn *c,
 const struct tls_peer *conn_peer(const struct conn *c);
 const char *conn_alpn(const struct conn *c);
 struct tls *conn_tls(struct conn *c);                           /* for tls_export; NULL on a pipe */
+const uv_handle_t *conn_handle(const struct conn *c);           /* for uv_fileno: who is at a pipe's other end */
 void conn_address(const struct conn *c, char *out, size_t len); /* "127.0.0.1:50122", "[::1]:7", "unix" */
 
 struct conn_stats {

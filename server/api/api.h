@@ -29,10 +29,15 @@ struct api_options { /* all borrowed, and outlive the API */
     const char *agent_address;               /* HOST:PORT that goes into enrolment tokens */
 };
 MUST_USE enum status api_start(uv_loop_t *loop, const struct api_options *o, struct api **ret, struct error *err);
+uint16_t api_port(const struct api *a); /* of the first ADDRESS:PORT; 0: there is none */
 void api_quiet(struct api *a);
 void api_stop(struct api **a); /* NULLs; fine on NULL */
 
 /* After a commit, on the writer thread (an ingest listener): followers of events wake up. ctx: the api. */
 void api_committed(void *api, uint64_t last_seq);
+
+#ifdef HAECHI_TEST_HOOKS
+void api_test_speed(unsigned times); /* the deadlines of clients pass that many times faster; set before api_start */
+#endif
 
 #endif
