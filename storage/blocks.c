@@ -64,7 +64,7 @@ static int by_time(const void *pa, const void *pb) {
 static enum status search_index(struct partition *p, const struct block_search *s, struct block_list *out,
                                 uint64_t *ret_cursor, struct error *err) {
     MDB_txn *txn = NULL;
-    struct index_meta m;
+    struct index_meta m = {0};
     enum status st = env_read(p->index, &txn, err);
     if (st) return st;
     st = index_meta_get(p, txn, &m, err);

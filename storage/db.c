@@ -116,7 +116,7 @@ static void describe(struct db *db, struct partition *p, struct db_partition *re
     }
     pthread_mutex_unlock(&db->lock);
     MDB_txn *txn = NULL;
-    struct index_meta m;
+    struct index_meta m = {0};
     if (env_read(p->index, &txn, NULL)) return;
     if (!index_meta_get(p, txn, &m, NULL)) {
         ret->n_events = m.n_events;

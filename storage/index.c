@@ -133,7 +133,7 @@ static size_t run_bytes(const struct index_run *r) {
 static enum status write_run(struct index_run *r, uint64_t seq, struct error *err) {
     struct env *e = r->part->index;
     MDB_txn *txn = NULL;
-    struct index_meta m;
+    struct index_meta m = {0};
     enum status st = env_write(e, run_bytes(r), &txn, err);
     if (st) return st;
     st = index_meta_get(r->part, txn, &m, err);

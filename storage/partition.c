@@ -189,7 +189,7 @@ enum status index_meta_get(const struct partition *p, MDB_txn *txn, struct index
     if (rc) return env_error(p->index, rc, "cannot read the cursor", err);
     struct reader r = reader_of(env_slice(v));
     uint8_t schema = reader_u8(&r);
-    struct index_meta m;
+    struct index_meta m = {0};
     m.id = reader_u64le(&r);
     m.cursor = reader_varint(&r);
     m.n_events = reader_varint(&r);
@@ -242,7 +242,7 @@ static uint64_t first_map(const struct db *db) {
 
 static enum status open_index(struct db *db, struct partition *p, struct error *err) {
     MDB_txn *txn = NULL;
-    struct index_meta m;
+    struct index_meta m = {0};
     enum status st = open_env(db, "index", p->day, index_tables, INDEX_TABLES, first_map(db), &p->index, err);
     if (!st) st = env_read(p->index, &txn, err);
     if (!st) st = index_meta_get(p, txn, &m, err);

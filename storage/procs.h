@@ -46,7 +46,8 @@ struct proc_by_pid {
 };
 MUST_USE enum status procs_by_pid(struct db *db, uint32_t host, uint32_t pid, struct proc_by_pid **ret, size_t *ret_n,
                                   struct error *err);
-/* Walks all rows of a host in GUID order (partition by partition is hidden): for listings and tests. */
+/* Walks all rows of a host in GUID order (partition by partition is hidden): for listings and tests.
+ * fn may call anything; ST_END is a clean stop. */
 MUST_USE enum status procs_each(struct db *db, uint32_t host, enum status (*fn)(void *ctx, const struct proc *p),
                                 void *ctx, struct error *err);
 
