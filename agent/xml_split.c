@@ -64,7 +64,7 @@ static void decode_held(struct xml_split *s) {
 
 /* What is left of the text. */
 static struct slice view(const struct xml_split *s) {
-    return slice_of(s->text.p + s->head, s->text.len - s->head);
+    return s->text.len > s->head ? slice_of(s->text.p + s->head, s->text.len - s->head) : SLICE_LIT("");
 }
 
 void xml_split_feed(struct xml_split *s, struct slice bytes) {

@@ -202,7 +202,7 @@ MUST_USE enum status event_encode(const struct event *ev, struct buf *out) {
     size_t len = protobuf_c_message_get_packed_size(&m.base);
     enum status st = len > EVENT_MAX_ENCODED ? ST_TOOBIG : ST_OK;
     if (!st) {
-        buf_reserve(out, len);
+        buf_reserve(out, len + 1); /* an event of defaults only is empty */
         out->len += protobuf_c_message_pack(&m.base, out->p + out->len);
     }
     buf_free(&data);
