@@ -70,7 +70,7 @@ struct end {
     struct conn *conn;
     const char *name;
     enum act on_open, on_data, on_eof;
-    bool has_eof, echo, pause_on_open;
+    bool has_eof, echo, pause_on_open, stays;
     int opened, closed, eofs, drains;
     enum status why;
     char text[ERROR_TEXT_MAX];
@@ -120,7 +120,7 @@ static void send_more(struct end *e) {
         size_t waits = tls_output_len(e->conn->tls) + uv_stream_get_write_queue_size(&e->conn->s.stream);
         if (waits > e->most_waiting) e->most_waiting = waits;
     }
-    if (e->to_send && e->sent == e->to_send && !conn_is_closing(e->conn))
+    if (e->to_send && e->sent == e->to_send && !e->stays && !conn_is_closing(e->conn))
         conn_close_after_flush(e->conn, ST_OK, "sent all");
 }
 
@@ -388,6 +388,7 @@ static void test_refusals(void **state) {
             world_init(&w, cases[i].optional ? optional_cfg : server_cfg);
             verdict = cases[i].verdict;
             w.client.to_send = talks ? 300000 : 0;
+            w.client.stays = true;
             w.client.has_eof = true;
             connect_client(&w, cases[i].wrong_pin ? wrong_pin_cfg : pin_cfg, "127.0.0.1");
             world_run(&w);
