@@ -272,6 +272,7 @@ static void test_transfer(void **state) {
                  {"20 MB", "127.0.0.1", 20000000, 0, false},
                  {"20 MB with pauses", "127.0.0.1", 20000000, 20, false},
                  {"1 MB echoed", "127.0.0.1", 1000000, 0, true}};
+    conn_test_speed(1); /* a slow machine must not run into a deadline here */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         print_message("  %s\n", cases[i].name);
         struct world w;
@@ -292,6 +293,7 @@ static void test_transfer(void **state) {
         }
         assert_int_equal(w.server.eofs, 1);
     }
+    conn_test_speed(50);
 }
 
 static void test_close_anywhere(void **state) {
@@ -612,11 +614,13 @@ static void test_loops_side_by_side(void **state) {
     (void)state;
     pthread_t threads[3];
     int done[3] = {0};
+    conn_test_speed(1);
     for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, one_loop, &done[i]), 0);
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
         assert_int_equal(done[i], 3);
     }
+    conn_test_speed(50);
 }
 
 /* ---- OpenSSL at the other end ---- */
