@@ -411,8 +411,12 @@ MUST_USE enum status query_follow(struct query *q, struct error *err) {
     uint64_t next;
     if (db_last_seq(q->db) <= q->seq) return ST_AGAIN;
     enum status st = db_blocks_from(q->db, q->seq + 1, 4096, &blocks, &n, &next, err);
-    if (!st) st = load_streams(q, err);
     if (st) return st;
+    st = load_streams(q, err);
+    if (st) {
+        mem_free(blocks);
+        return st;
+    }
     for (size_t i = 0; i < n; i++) {
         if (blocks[i].host == q->spec.host) blocks[kept++] = blocks[i];
     }
@@ -422,7 +426,7 @@ MUST_USE enum status query_follow(struct query *q, struct error *err) {
     q->next = 0;
     q->seq = next - 1;
     for (size_t i = 0; i < N_PAYLOADS; i++) q->payloads[i].plan = UINT32_MAX;
-    return kept ? ST_OK : ST_AGAIN;
+    return kept || db_last_seq(q->db) > q->seq ? ST_OK : ST_AGAIN;
 }
 
 uint64_t query_rows(const struct query *q) {

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "http.h"
 #include "import.h"
+#include "judge.h"
 #include "log.h"
 #include "mem.h"
 #include "reply.h"
@@ -21,7 +22,6 @@
 #define IN_MAX (64u * 1024)
 #define PROGRESS_MS 500
 #define SKIPPED_TRAILER "Haechi-Skipped-Blocks"
-#define IMPORT_TYPE "application/x-haechi-batches"
 
 enum peer_state {
     PEER_HEAD,   /* between requests, or in a request's head */
@@ -358,98 +358,7 @@ void peer_wake(struct peer *p) {
     go_on(p);
 }
 
-/* ---- judging a request ---- */
-
-static bool authenticate(struct peer *p, struct call *c, const struct http_request *r) {
-    static const char scheme[] = "Bearer ";
-    struct error err = {0};
-    char role[16], name[32];
-    struct slice a = buf_slice(&r->authorization);
-    if (p->is_pipe) { /* who may open the socket may do everything */
-        c->role = ROLE_ADMIN;
-        c->uid = p->uid;
-        return true;
-    }
-    if (a.len < sizeof scheme || !slice_eq_nocase(slice_head(a, sizeof scheme - 1), slice_str(scheme))) {
-        problem(p, 401, "an API token is needed, as: Authorization: Bearer TOKEN; make one with: haechi token create --role viewer");
-        return false;
-    }
-    if (fleet_api_token_check(p->api->o.fleet, slice_from(a, sizeof scheme - 1), role, name, &err)) {
-        problem(p, 401, err.msg);
-        return false;
-    }
-    c->role = role_parse(role);
-    snprintf(c->actor, sizeof c->actor, "%s", name);
-    return true;
-}
-
-static bool find_route(struct peer *p, struct call *c, const struct http_request *r) {
-    char allow[32];
-    struct error err = {0};
-    enum status st = target_parse(buf_slice(&r->target), &c->target, &err);
-    if (st) {
-        problem(p, reply_http_of(st), err.msg);
-        return false;
-    }
-    c->route = route_find(r->method, &c->target, c->words, allow);
-    if (!c->route && allow[0]) {
-        send_problem(p, (struct reply_head){.http = 405, .allow = allow}, "this path does not take that method");
-        return false;
-    }
-    if (!c->route) {
-        problem(p, 404, "there is nothing here; GET /api/v1/openapi.json says what there is");
-        return false;
-    }
-    return true;
-}
-
-static bool is_type(struct slice header, const char *type) {
-    size_t len = strlen(type);
-    return slice_eq_nocase(slice_head(header, len), slice_str(type)) &&
-           (header.len == len || header.p[len] == ';' || header.p[len] == ' ');
-}
-
-static bool check_body(struct peer *p, const struct call *c, const struct http_request *r) {
-    bool has_body = r->chunked || r->content_length > 0;
-    struct slice type = buf_slice(&r->content_type);
-    switch (c->route->body) {
-    case BODY_NONE:
-        if (has_body) problem(p, 413, "this takes no body");
-        return !has_body;
-    case BODY_JSON:
-        if (r->content_length > ROUTE_JSON_MAX) {
-            problem(p, 413, "the body is longer than 64 KiB");
-            return false;
-        }
-        if (!has_body || is_type(type, "application/json")) return true;
-        problem(p, 415, "the body is to be application/json");
-        return false;
-    case BODY_STREAM:
-        if (is_type(type, IMPORT_TYPE) || is_type(type, "application/octet-stream")) return true;
-        problem(p, 415, "the body is to be " IMPORT_TYPE);
-        return false;
-    }
-    return false;
-}
-
-static bool check_request(struct peer *p, struct call *c, const struct http_request *r) {
-    struct error err = {0};
-    char text[120];
-    if (c->role < c->route->role) {
-        snprintf(text, sizeof text, "this needs the role %s; the token's role is %s", role_name(c->route->role), role_name(c->role));
-        problem(p, 403, text);
-        return false;
-    }
-    if (route_check_params(c->route, &c->target, &err)) {
-        problem(p, 400, err.msg);
-        return false;
-    }
-    if (!route_is_acceptable(c->route, buf_slice(&r->accept))) {
-        problem(p, 406, "none of the types in Accept can be given");
-        return false;
-    }
-    return check_body(p, c, r);
-}
+/* ---- a request ---- */
 
 static void on_import_changed(void *ctx) {
     peer_poke(ctx);
@@ -494,7 +403,12 @@ static void on_head(struct peer *p) {
         problem(p, 503, "the collector is stopping");
         return;
     }
-    if (!authenticate(p, c, r) || !find_route(p, c, r) || !check_request(p, c, r) || !admit(p, c)) return;
+    struct verdict v = {0};
+    if (!judge(c, r, p->is_pipe ? NULL : p->api->o.fleet, p->uid, &v)) {
+        send_problem(p, (struct reply_head){.http = v.http, .allow = v.allow}, v.detail);
+        return;
+    }
+    if (!admit(p, c)) return;
     c->step = c->route->step;
     if (has_body && r->expect_continue) conn_write(p->conn, SLICE_LIT("HTTP/1.1 100 Continue\r\n\r\n"));
     enter(p, c->route->body == BODY_STREAM ? PEER_IMPORT : PEER_BODY);
