@@ -288,7 +288,7 @@ static enum status open_fleet(struct collector *c, struct error *err) {
     struct fleet_options o = {.ca_dir = ca_dir,
                               .supplied_ca_cert = *c->conf.ca_certificate ? c->conf.ca_certificate : NULL,
                               .supplied_ca_key = *c->conf.ca_key ? c->conf.ca_key : NULL,
-                              .host_cert_days = c->config.host_days,
+                              .host_cert_days = c->conf.host_days,
                               .now = clock_wall};
     choose_names(c);
     o.server_names = c->names;
