@@ -270,6 +270,8 @@ static enum between look_between(const struct xml_split *s, size_t *ret_len) {
     size_t at = find_event(t, 0, &found);
     if (found && at == 0) return BETWEEN_EVENT;
     *ret_len = at ? at : t.len;
+    /* behind something malformed only a start tag counts, so that it does not matter where a read ended */
+    if (s->in_bad) return at == 0 && !s->finished ? BETWEEN_MORE : BETWEEN_JUNK;
     bool known = t.p[0] == '<' && !slice_starts(t, SLICE_LIT("<!D"));
     if (known && t.len < 10 && !s->finished && !markup_len(t)) return BETWEEN_MORE;
     bool comment = slice_starts(t, SLICE_LIT("<!--")), declaration = slice_starts(t, SLICE_LIT("<?"));
