@@ -150,18 +150,16 @@ static void pending(struct enroll *e, const Haechi__EnrollReply *m) {
     struct buf reason = {0};
     text_printable(&reason, slice_str(m->reason), 300);
     if (!e->o->wait) {
-        error_set(
-            &e->err, ST_AGAIN,
-            "pending: %s. An admin has to run `haechi host approve %s` on the collector; then run this again, or use --wait",
-            reason.len ? buf_cstr(&reason) : "the name is known already", e->name);
+        error_set(&e->err, ST_AGAIN, "pending: %s; then run this again, or wait for it with --wait",
+                  reason.len ? buf_cstr(&reason)
+                             : "the name is known already and an admin has to approve this machine");
         decide(e, ST_AGAIN);
     } else {
         uint32_t s = m->retry_after_s < RETRY_MIN_S   ? RETRY_MIN_S
                      : m->retry_after_s > RETRY_MAX_S ? RETRY_MAX_S
                                                       : m->retry_after_s;
         if (!e->said_pending) {
-            log_info(AREA, "pending: %s. Waiting for `haechi host approve %s` on the collector", buf_cstr(&reason),
-                     e->name);
+            log_warn(AREA, "pending, and waiting: %s", buf_cstr(&reason));
             e->said_pending = true;
         }
         enroll_enter(e, ENROLL_WAITING);
@@ -243,8 +241,7 @@ static void on_closed(void *ctx, enum status why, const char *text) {
             "the collector at %s is not the one that made this token (its CA has another key): %s. Nothing was sent to it",
             e->token.address, said);
     } else if (why == ST_EXPIRED) {
-        error_set(&e->err, why,
-                  "the collector's certificate at %s is not valid at this host's time: %s. Check the clocks of both",
+        error_set(&e->err, why, "the collector's certificate at %s is not valid at this host's time: %s",
                   e->token.address, said);
     } else {
         error_set(&e->err, why, "no answer from the collector at %s: %s", e->token.address, said);

@@ -124,7 +124,7 @@ void status_explain(struct buf *out, struct slice file, uint64_t now) {
     buf_str(out, ", agent ");
     put_text(out, file, "version");
     buf_str(out, now > written + 60 * FILETIME_SECOND ? "\nagent:      NOT RUNNING; what follows is "
-                                                      : "\nagent:      running since ");
+                                                      : "\nagent:      running for ");
     put_duration(out, now > written + 60 * FILETIME_SECOND ? now - written : now > started ? now - started : 0);
     buf_str(out, now > written + 60 * FILETIME_SECOND ? " old" : "");
     buf_str(out, "\ncollector:  ");

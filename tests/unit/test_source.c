@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 static char *temp(const char *name) {
@@ -239,6 +240,45 @@ static void test_xml(void **state) {
     mem_free(path);
 }
 
+/* The live journal through a stand-in for journalctl: it is asked to go on behind the cursor, and what is not proven to be
+ * Sysmon's is left out. */
+static void test_live_journal(void **state) {
+    (void)state;
+    char *script = temp("journalctl"), *args = temp("journalctl.args");
+    const char *tmp = getenv("HAECHI_TMP") ? getenv("HAECHI_TMP") : "/tmp";
+    char text[2048], path[4096];
+    struct buf pos = {0}, said = {0};
+    unsigned bad, n = 0;
+    snprintf(text, sizeof text,
+             "#!/bin/sh\necho \"$@\" >%s\ncat <<'END'\n"
+             "{\"__CURSOR\":\"s=1;i=1\",\"_UID\":\"0\",\"_EXE\":\"/opt/sysmon/sysmon\",\"MESSAGE\":\"" E "\"}\n"
+             "{\"__CURSOR\":\"s=1;i=2\",\"_UID\":\"0\",\"_EXE\":\"/usr/bin/logger\",\"MESSAGE\":\"" E "\"}\n"
+             "{\"__CURSOR\":\"s=1;i=3\",\"MESSAGE\":\"" E "\"}\n"
+             "{\"__CURSOR\":\"s=1;i=4\",\"_UID\":\"0\",\"_SYSTEMD_UNIT\":\"sysmon.service\",\"MESSAGE\":\"" E "\"}\n"
+             "END\nexec sleep 30\n",
+             args);
+    write_file(script, text);
+    assert_int_equal(chmod(script, 0755), 0);
+    snprintf(path, sizeof path, "%s:%s", tmp, getenv("PATH"));
+    setenv("PATH", path, 1);
+    struct source *s = NULL;
+    struct source_options o = {.follow = true, .position = SLICE_LIT("cursor s=0;i=9")};
+    struct error err = {0};
+    if (source_open(SOURCE_JOURNAL, &o, &s, &err)) fail_msg("%s", err.msg);
+    for (int i = 0; i < 500 && n < 2; i++) n += read_all(s, &pos, &bad);
+    assert_int_equal(n, 2);
+    assert_string_equal(buf_cstr(&pos), "cursor s=1;i=4");
+    assert_int_equal(source_facts(s).foreign, 2);
+    source_close(&s); /* ends the child, which would sleep on */
+    assert_int_equal(file_read(args, 4096, &said, NULL), ST_OK);
+    assert_non_null(strstr(buf_cstr(&said), "--after-cursor=s=0;i=9"));
+    assert_non_null(strstr(buf_cstr(&said), "_UID=0"));
+    buf_free(&pos);
+    buf_free(&said);
+    mem_free(script);
+    mem_free(args);
+}
+
 static const char *shared(const char *below) {
     static char path[1024];
     const char *at = getenv("HAECHI_SHARED");
@@ -277,9 +317,9 @@ static void test_real_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_guess),      cmocka_unit_test(test_syslog_lines), cmocka_unit_test(test_journal_lines),
-        cmocka_unit_test(test_follow),     cmocka_unit_test(test_strict),       cmocka_unit_test(test_xml),
-        cmocka_unit_test(test_real_files),
+        cmocka_unit_test(test_guess),        cmocka_unit_test(test_syslog_lines), cmocka_unit_test(test_journal_lines),
+        cmocka_unit_test(test_follow),       cmocka_unit_test(test_strict),       cmocka_unit_test(test_xml),
+        cmocka_unit_test(test_live_journal), cmocka_unit_test(test_real_files),
     };
     log_init("test_source", LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
