@@ -264,7 +264,7 @@ static void execute(struct http_parser *p, struct slice *in) {
     p->paused = rc == HPE_PAUSED;
     if (rc == HPE_PAUSED) {
         llhttp_resume(&p->ll);
-    } else if (rc == HPE_INVALID_VERSION) {
+    } else if (rc == HPE_INVALID_VERSION && (llhttp_get_http_major(&p->ll) != 1 || llhttp_get_http_minor(&p->ll) != 1)) {
         refuse(p, 505, "HTTP/1.1 is spoken here");
     } else if (rc) {
         char why[160];
