@@ -167,12 +167,10 @@ static void watch_writer(struct collector *c) {
     struct writer_state w;
     writer_get_state(ingest_writer(c->ingest), &w);
     bool failing = w.failure[0] != 0;
-    if (failing && !c->was_failing) {
-        log_error("main", "nothing is acknowledged until this is mended: %s; agents keep their events", w.failure);
+    if (failing && !c->was_failing) { /* storage has logged it */
         stats_error(c->stats, "%s", w.failure);
         notify_send("STATUS=the store cannot be written: nothing is acknowledged");
     } else if (!failing && c->was_failing) {
-        log_info("main", "the store can be written again");
         notify_send("STATUS=serving");
     }
     c->was_failing = failing;
