@@ -38,7 +38,7 @@ void address_set_port(struct sockaddr_storage *a, uint16_t port) {
 }
 
 MUST_USE enum status address_resolve(const char *text, struct sockaddr_storage *ret, struct error *err) {
-    char host[256];
+    char host[256] = "";
     uint16_t port;
     enum status st = address_parse(text, host, &port, err);
     if (st) return st;

@@ -414,7 +414,7 @@ static void free_all(struct digest **pd) {
     mem_free(d->procs);
     mem_free(d->seen);
     uv_sem_destroy(&d->moved);
-    for (void *ring; (ring = queue_try_take(d->bell));) continue;
+    while (queue_try_take(d->bell)) continue;
     queue_free(&d->bell);
     mem_free(d);
     *pd = NULL;
@@ -466,11 +466,15 @@ uint64_t digest_position(const struct digest *d) {
     return atomic_load(&d->position);
 }
 
-bool digest_sync(struct digest *d, unsigned timeout_ms) {
-    uint64_t seq = db_last_seq(d->o.db), until = clock_mono_ms() + timeout_ms;
+static void want(struct digest *d, uint64_t seq) {
     uint64_t was = atomic_load(&d->wanted);
     while (was < seq && !atomic_compare_exchange_weak(&d->wanted, &was, seq)) continue;
     ring_bell(d);
+}
+
+bool digest_sync(struct digest *d, unsigned timeout_ms) {
+    uint64_t seq = db_last_seq(d->o.db), until = clock_mono_ms() + timeout_ms;
+    want(d, seq);
     while (digest_position(d) < seq && clock_mono_ms() < until && !atomic_load(&d->ended)) {
         struct timespec tick = {0, 2000000};
         (void)nanosleep(&tick, NULL);
@@ -479,6 +483,7 @@ bool digest_sync(struct digest *d, unsigned timeout_ms) {
 }
 
 bool digest_wait(struct digest *d, uint64_t seq) {
+    want(d, seq);
     while (digest_position(d) < seq) {
         if (atomic_load(&d->ended)) return false;
         uv_sem_wait(&d->moved);
