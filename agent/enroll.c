@@ -308,7 +308,7 @@ enum status enroll_run(const struct enroll_options *o, struct error *err) {
     if (!st) st = keystore_lock(o->state, &lock, err);
     if (!st) st = check_known(o, &e.token, err);
     if (st) goto out;
-    facts_read(&e.facts);
+    facts_read(o->state, &e.facts);
     e.name = o->name ? o->name : e.facts.hostname;
     if (!*e.name || strlen(e.name) >= KEYSTORE_NAME_MAX || !text_is_utf8(slice_str(e.name))) {
         st = error_set(err, ST_INVALID, "this host's name cannot be used: give one with --name");

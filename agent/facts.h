@@ -10,9 +10,9 @@ struct facts {
     struct buf machine_id, boot_id;             /* opaque; owned */
     char sysmon_version[32], sysmon_schema[16]; /* empty: no Sysmon found */
     int utc_offset_minutes;
-    uint8_t instance[16]; /* random: tells this process from others */
+    uint8_t instance[16]; /* place: machine, boot and state directory, hashed; then random: this process */
 };
-void facts_read(struct facts *f);
+void facts_read(const char *state_dir, struct facts *f);
 void facts_free(struct facts *f);
 void facts_usage(uint64_t *ret_cpu_ms, uint64_t *ret_rss_bytes); /* of this process since its start; 0: not known */
 bool facts_is_terminal(void);                                    /* standard error is one, for people */

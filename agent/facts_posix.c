@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,7 +54,26 @@ static void find_sysmon(struct facts *f) {
     buf_free(&out);
 }
 
-void facts_read(struct facts *f) {
+#define PLACE_LEN 8
+
+/* Two processes that use one state directory say the same place; a copy of the directory is another place. */
+static void make_instance(const char *state_dir, struct facts *f) {
+    struct stat sb;
+    uint8_t digest[32];
+    struct buf b = {0};
+    tls_random(f->instance, sizeof f->instance);
+    if (stat(state_dir, &sb)) return;
+    buf_printf(&b, "%zu:", f->machine_id.len);
+    buf_slice_append(&b, buf_slice(&f->machine_id));
+    buf_printf(&b, "%zu:", f->boot_id.len);
+    buf_slice_append(&b, buf_slice(&f->boot_id));
+    buf_printf(&b, "%llu:%llu", (unsigned long long)sb.st_dev, (unsigned long long)sb.st_ino);
+    tls_sha256(buf_slice(&b), digest);
+    memcpy(f->instance, digest, PLACE_LEN);
+    buf_free(&b);
+}
+
+void facts_read(const char *state_dir, struct facts *f) {
     *f = (struct facts){0};
     struct utsname u;
     char dist[100];
@@ -72,7 +92,7 @@ void facts_read(struct facts *f) {
         f->utc_offset_minutes = (int)(difftime(mktime(&local), mktime(&utc)) / 60);
     }
     find_sysmon(f);
-    tls_random(f->instance, sizeof f->instance);
+    make_instance(state_dir, f);
 }
 
 void facts_free(struct facts *f) {

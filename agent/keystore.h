@@ -2,7 +2,7 @@
  *
  *     STATE/key.pem     the private key, 0600: made on this host, never leaves it
  *     STATE/identity    certificate, CA and host name in one file, so that they change together or not at all
- *     STATE/lock        held by a running agent
+ *     STATE/lock        held by a running agent (`send` works beside it)
  *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      reader.h, run.h
  *
  * Bodies: keystore_posix.c (a Windows body keeps the key under DPAPI). Blocking. */

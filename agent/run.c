@@ -92,6 +92,17 @@ static void load(void *ctx, struct uplink_load *ret) {
     facts_usage(&ret->cpu_ms, &ret->rss_bytes);
 }
 
+/* `send` may work beside `run` with the same state directory: what is kept there is then the running agent's to keep. */
+static enum status keep_identity(const struct run *r, const struct identity *id, struct error *err) {
+    if (!r->o->send) return keystore_save(r->o->state, id, err);
+    struct file *lock = NULL;
+    enum status st = keystore_lock(r->o->state, &lock, err);
+    if (st == ST_BUSY) return ST_OK;
+    if (!st) st = keystore_save(r->o->state, id, err);
+    file_close(&lock);
+    return st;
+}
+
 /* The fleet has other collectors than we knew: for the next start. A small file, seldom. */
 static void welcome(void *ctx, const struct uplink_welcome *w) {
     struct run *r = ctx;
@@ -107,7 +118,7 @@ static void welcome(void *ctx, const struct uplink_welcome *w) {
     r->id.n_collectors = 0;
     for (size_t i = 0; i < w->n_collectors; i++) identity_add_collector(&r->id, w->collectors[i]);
     struct error err = {0};
-    if (keystore_save(r->o->state, &r->id, &err))
+    if (keep_identity(r, &r->id, &err))
         log_warn(AREA, "the new list of collectors could not be kept: %s", err.msg);
     else
         log_info(AREA, "the fleet's list of collectors has changed; it is used from the next start on");
@@ -142,7 +153,7 @@ static enum status renewed(void *ctx, struct slice certificate, struct slice ca,
     buf_slice_append(&id.certificate, certificate);
     buf_slice_append(&id.ca, ca);
     if (!st) st = use_identity(r, buf_slice(&id.certificate), buf_slice(&id.ca), err);
-    if (!st) st = keystore_save(r->o->state, &id, err);
+    if (!st) st = keep_identity(r, &id, err);
     if (st) {
         buf_free(&id.certificate);
         buf_free(&id.ca);
@@ -332,9 +343,9 @@ enum status run_agent(const struct run_options *o, struct error *err) {
     struct run r = {.o = o, .started_ms = clock_mono_ms(), .started = clock_wall()};
     struct file *lock = NULL;
     enum status st = keystore_load(o->state, &r.id, err);
-    if (!st) st = keystore_lock(o->state, &lock, err);
+    if (!st && !o->send) st = keystore_lock(o->state, &lock, err);
     if (st) goto out;
-    facts_read(&r.facts);
+    facts_read(o->state, &r.facts);
     r.terminal = facts_is_terminal();
     r.wire = wire_new();
     const char *own[] = {r.id.host_name, r.facts.hostname};
