@@ -424,6 +424,7 @@ enum status swarm_run(const struct swarm_options *o, swarm_progress_fn progress,
         make_sims(w);
         w->press = press_new(o->tape);
         w->opening_us = now_us();
+        enter(w, PHASE_OPENING);
         uv_run(&w->loop, UV_RUN_DEFAULT);
         uv_close((uv_handle_t *)&opener, NULL);
         uv_run(&w->loop, UV_RUN_DEFAULT);
