@@ -19,6 +19,7 @@ ProtobufCMessage *msg_unpack(const ProtobufCMessageDescriptor *d, struct slice b
 
 void msg_pack(const ProtobufCMessage *m, struct buf *out) {
     size_t len = protobuf_c_message_get_packed_size(m);
+    if (!len) return;
     buf_reserve(out, len);
     out->len += protobuf_c_message_pack(m, out->p + out->len);
 }

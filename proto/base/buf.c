@@ -117,7 +117,7 @@ void buf_zigzag(struct buf *b, int64_t v) {
 }
 
 struct reader reader_of(struct slice s) {
-    return (struct reader){s.p, s.p + s.len, false};
+    return (struct reader){s.p, s.len ? s.p + s.len : s.p, false};
 }
 
 struct slice reader_bytes(struct reader *r, size_t len) {

@@ -50,6 +50,7 @@ static inline bool slice_starts(struct slice a, struct slice prefix) {
 
 /* The part from byte `from` on; empty when from is past the end. */
 static inline struct slice slice_from(struct slice a, size_t from) {
+    if (!a.p) return a;
     return from >= a.len ? (struct slice){a.p + a.len, 0} : (struct slice){a.p + from, a.len - from};
 }
 
