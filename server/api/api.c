@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define BACKLOG 128
-#define PACE_MS 100
 #define PEM_MAX (256u * 1024)
 
 #ifdef HAECHI_TEST_HOOKS
@@ -59,13 +58,18 @@ static void close_door(struct api *a) {
     ingest_door_close(a->door, on_door_closed, a);
 }
 
-void api_peer_gone(struct api *a) {
+static bool has_room(const struct api *a, const struct listening *l) {
+    return a->n_peers < API_MAX_CONNECTIONS && (l->is_pipe || a->n_remote < API_MAX_REMOTE);
+}
+
+void api_peer_gone(struct api *a, bool remote) {
     a->n_peers--;
+    a->n_remote -= remote;
     for (size_t i = 0; i < a->n_listeners && !a->quiet; i++) {
-        if (!a->listeners[i].waits) continue;
-        a->listeners[i].waits = false;
-        peer_accept(a, &a->listeners[i]);
-        if (a->n_peers >= API_MAX_CONNECTIONS) break;
+        struct listening *l = &a->listeners[i];
+        if (!l->waits || !has_room(a, l)) continue;
+        l->waits = false;
+        peer_accept(a, l);
     }
     close_door(a);
     try_free(a);
@@ -75,18 +79,19 @@ void api_peer_gone(struct api *a) {
 
 static void on_door(void *ctx) {
     struct api *a = ctx;
-    list_for_each_safe(it, next, &a->peers) peer_poke(peer_of(it));
+    list_for_each_safe (it, next, &a->peers) peer_poke(peer_of(it));
     close_door(a);
 }
 
 static void on_pace(uv_timer_t *t) {
     struct api *a = t->data;
-    list_for_each_safe(it, next, &a->peers) peer_wake(peer_of(it));
+    list_for_each_safe (it, next, &a->peers) peer_wake(peer_of(it));
 }
 
 static void on_committed(uv_async_t *h) {
     struct api *a = h->data;
-    if (a->n_followers && !uv_is_active((uv_handle_t *)&a->pace)) uv_timer_start(&a->pace, on_pace, PACE_MS, 0);
+    a->n_commits++;
+    if (a->n_followers && !uv_is_active((uv_handle_t *)&a->pace)) uv_timer_start(&a->pace, on_pace, API_PACE_MS, 0);
 }
 
 void api_committed(void *api, uint64_t last_seq) {
@@ -102,7 +107,7 @@ static void on_connection(uv_stream_t *stream, int status) {
     struct api *a = l->api;
     if (status < 0) {
         log_warn("api", "a connection could not be accepted: %s", uv_strerror(status));
-    } else if (a->n_peers >= API_MAX_CONNECTIONS) {
+    } else if (!has_room(a, l)) {
         l->waits = true;
     } else {
         peer_accept(a, l);
@@ -114,9 +119,11 @@ static enum status clear_path(const char *path, struct error *err) {
     struct stat sb;
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof sa.sun_path) {
-        return error_set(err, ST_INVALID, "%s: the path of a socket has at most %zu bytes", path, sizeof sa.sun_path - 1);
+        return error_set(err, ST_INVALID, "%s: the path of a socket has at most %zu bytes", path,
+                         sizeof sa.sun_path - 1);
     }
-    if (lstat(path, &sb)) return errno == ENOENT ? ST_OK : error_set(err, status_from_errno(errno), "%s: %s", path, strerror(errno));
+    if (lstat(path, &sb))
+        return errno == ENOENT ? ST_OK : error_set(err, status_from_errno(errno), "%s: %s", path, strerror(errno));
     if (!S_ISSOCK(sb.st_mode)) return error_set(err, ST_EXISTS, "%s exists and is no socket; it is left alone", path);
     snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -166,7 +173,9 @@ static enum status make_tls(struct api *a, struct error *err) {
     }
     enum status st = read_pem(a->o.certificate_file, &certificate, fleet_server_certificate(a->o.fleet), err);
     if (!st) st = read_pem(a->o.key_file, &key, fleet_server_key(a->o.fleet), err);
-    struct tls_server_options o = {.certificate_pem = buf_slice(&certificate), .key_pem = buf_slice(&key), .alpn = alpn};
+    struct tls_server_options o = {.certificate_pem = buf_slice(&certificate),
+                                   .key_pem = buf_slice(&key),
+                                   .alpn = alpn};
     if (!st) st = tls_server_config(&o, &a->tls, err);
     if (key.p) mem_wipe(key.p, key.cap);
     buf_free(&key);
@@ -184,13 +193,16 @@ static enum status listen_tcp(struct api *a, struct listening *l, const char *ad
     l->h.handle.data = l;
     int rc = uv_tcp_bind(&l->h.tcp, (struct sockaddr *)&sa, 0);
     if (!rc) rc = uv_listen(&l->h.stream, BACKLOG, on_connection);
-    return rc ? error_set(err, rc == UV_EADDRINUSE ? ST_BUSY : ST_IO, "cannot listen on %s: %s", address, uv_strerror(rc)) : ST_OK;
+    return rc ? error_set(err, rc == UV_EADDRINUSE ? ST_BUSY : ST_IO, "cannot listen on %s: %s", address,
+                          uv_strerror(rc))
+              : ST_OK;
 }
 
 static enum status listen_all(struct api *a, struct error *err) {
     enum status st = ST_OK;
     for (const char *const *at = a->o.addresses; *at && !st; at++) {
-        if (a->n_listeners == API_MAX_LISTENERS) return error_set(err, ST_INVALID, "more than %d API addresses", API_MAX_LISTENERS);
+        if (a->n_listeners == API_MAX_LISTENERS)
+            return error_set(err, ST_INVALID, "more than %d API addresses", API_MAX_LISTENERS);
         struct listening *l = &a->listeners[a->n_listeners];
         size_t handles = a->n_handles;
         l->api = a;
@@ -235,8 +247,10 @@ uint16_t api_port(const struct api *a) {
     for (size_t i = 0; i < a->n_listeners; i++) {
         struct sockaddr_storage sa;
         int len = sizeof sa;
-        if (a->listeners[i].is_pipe || uv_tcp_getsockname(&a->listeners[i].h.tcp, (struct sockaddr *)&sa, &len)) continue;
-        return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port : ((struct sockaddr_in *)&sa)->sin_port);
+        if (a->listeners[i].is_pipe || uv_tcp_getsockname(&a->listeners[i].h.tcp, (struct sockaddr *)&sa, &len))
+            continue;
+        return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                                              : ((struct sockaddr_in *)&sa)->sin_port);
     }
     return 0;
 }
@@ -255,7 +269,7 @@ void api_stop(struct api **pa) {
     api_quiet(a);
     a->stopping = true;
     ingest_door_drain(a->door);
-    list_for_each_safe(it, next, &a->peers) peer_close(peer_of(it));
+    list_for_each_safe (it, next, &a->peers) peer_close(peer_of(it));
     uv_close((uv_handle_t *)&a->committed, on_handle_closed);
     uv_close((uv_handle_t *)&a->pace, on_handle_closed);
     close_door(a);

@@ -49,7 +49,8 @@ enum step backup_step(struct call *c, struct buf *out, struct error *err) {
     const char *path = yyjson_get_str(dir);
     enum step next;
     if (!path || path[0] != '/' || strlen(path) != yyjson_get_len(dir)) {
-        next = call_fail(err, error_set(err, ST_INVALID, "dir is the absolute path of a directory on the collector's machine"));
+        next = call_fail(err, error_set(err, ST_INVALID,
+                                        "dir is the absolute path of a directory on the collector's machine"));
     } else if (atomic_exchange(&c->common->backup_runs, true)) {
         c->http = 409;
         next = call_fail(err, error_set(err, ST_BUSY, "another backup is running"));

@@ -50,7 +50,8 @@ enum step call_fail(struct error *err, enum status st) {
     return STEP_FAIL;
 }
 
-MUST_USE enum status call_json(const struct call *c, const char *const *keys, struct yyjson_doc **ret, struct error *err) {
+MUST_USE enum status call_json(const struct call *c, const char *const *keys, struct yyjson_doc **ret,
+                               struct error *err) {
     yyjson_read_err why;
     struct slice text = c->body.len ? buf_slice(&c->body) : SLICE_LIT("{}");
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.p, text.len, YYJSON_READ_NOFLAG, NULL, &why);

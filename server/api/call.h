@@ -52,7 +52,7 @@ struct call {
     bool wake_on_commit;
     uint64_t skipped; /* blocks that could not be read: in the trailer */
     struct call_progress progress;
-    void *state;      /* the handler's own */
+    void *state; /* the handler's own */
     void (*free_state)(void *state);
 };
 
@@ -69,7 +69,8 @@ enum step call_fail(struct error *err, enum status st); /* STEP_FAIL; fills err-
 
 /* The object in the body: of the keys named (NULL-terminated) only. An empty body is an empty object. */
 struct yyjson_doc;
-MUST_USE enum status call_json(const struct call *c, const char *const *keys, struct yyjson_doc **ret, struct error *err);
+MUST_USE enum status call_json(const struct call *c, const char *const *keys, struct yyjson_doc **ret,
+                               struct error *err);
 #define CALL_PIECE (256u * 1024) /* about as much as one step puts out */
 
 #endif

@@ -174,11 +174,13 @@ static bool digest_is_ready(struct call *c, struct tree_call *t) {
 static enum status find_process(struct call *c, uint32_t host, struct guid *g, struct error *err) {
     const char *guid = call_param(c, "guid"), *pid_text = call_param(c, "pid");
     uint64_t pid = 0, at = 0;
-    if (!guid == !pid_text) return error_set(err, ST_INVALID, "name the process by guid=GUID, or by pid=PID and at=TIME");
+    if (!guid == !pid_text)
+        return error_set(err, ST_INVALID, "name the process by guid=GUID, or by pid=PID and at=TIME");
     if (guid) {
         if (call_param(c, "at")) return error_set(err, ST_INVALID, "at goes with pid");
-        return guid_parse(slice_str(guid), g) ? error_set(err, ST_INVALID, "guid=%s is no GUID", log_peer(slice_str(guid)))
-                                              : ST_OK;
+        return guid_parse(slice_str(guid), g)
+                   ? error_set(err, ST_INVALID, "guid=%s is no GUID", log_peer(slice_str(guid)))
+                   : ST_OK;
     }
     enum status st = call_uint(c, "pid", &pid, err);
     if (!st) st = call_time(c, "at", &at, err);

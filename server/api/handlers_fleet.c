@@ -154,7 +154,8 @@ enum step approve_step(struct call *c, struct buf *out, struct error *err) {
 
 #define MAX_TAGS 64
 
-static enum status tag_list(yyjson_val *root, const char *key, const char *tags[MAX_TAGS], size_t *ret_n, struct error *err) {
+static enum status tag_list(yyjson_val *root, const char *key, const char *tags[MAX_TAGS], size_t *ret_n,
+                            struct error *err) {
     yyjson_val *list = yyjson_obj_get(root, key), *tag;
     size_t i, n;
     *ret_n = 0;

@@ -156,16 +156,18 @@ static void put_commits(struct buf *out, const struct writer_state *w) {
     put_metric(out, "commit_seconds", "histogram", "how long commits took");
     for (int i = 0; i < WRITER_BUCKETS - 1; i++) {
         n += w->commit_us_bucket[i];
-        buf_printf(out, "haechi_commit_seconds_bucket{le=\"%g\"} %llu\n", (double)(UINT64_C(1) << i) / 1e6, (unsigned long long)n);
+        buf_printf(out, "haechi_commit_seconds_bucket{le=\"%g\"} %llu\n", (double)(UINT64_C(1) << i) / 1e6,
+                   (unsigned long long)n);
     }
     n += w->commit_us_bucket[WRITER_BUCKETS - 1];
     buf_printf(out, "haechi_commit_seconds_bucket{le=\"+Inf\"} %llu\n", (unsigned long long)n);
-    buf_printf(out, "haechi_commit_seconds_sum %.6f\nhaechi_commit_seconds_count %llu\n", (double)w->commit_us_total / 1e6,
-               (unsigned long long)n);
+    buf_printf(out, "haechi_commit_seconds_sum %.6f\nhaechi_commit_seconds_count %llu\n",
+               (double)w->commit_us_total / 1e6, (unsigned long long)n);
 }
 
 static void put_gauges(struct buf *out, const struct stats_view *v) {
-    put_single(out, "start_time_seconds", "gauge", "when the collector started, Unix time", (double)filetime_to_unix(v->started));
+    put_single(out, "start_time_seconds", "gauge", "when the collector started, Unix time",
+               (double)filetime_to_unix(v->started));
     put_single(out, "events_per_second", "gauge", "events stored a second, over the last seconds", v->events_per_s);
     put_single(out, "resident_memory_bytes", "gauge", "resident memory", (double)v->rss_bytes);
     put_single(out, "cpu_seconds_total", "counter", "CPU time of the process", v->process_cpu_s);
@@ -175,7 +177,8 @@ static void put_gauges(struct buf *out, const struct stats_view *v) {
     put_single(out, "index_bytes", "gauge", "bytes of derived data", (double)v->index_bytes);
     put_single(out, "partitions", "gauge", "days of arrival that are kept", (double)v->n_partitions);
     put_single(out, "writer_queued_bytes", "gauge", "bytes that wait for the writer", (double)v->writer.queued_bytes);
-    put_single(out, "writer_failing", "gauge", "1 while commits fail and nothing is acknowledged", v->writer.failure[0] ? 1 : 0);
+    put_single(out, "writer_failing", "gauge", "1 while commits fail and nothing is acknowledged",
+               v->writer.failure[0] ? 1 : 0);
     put_single(out, "digest_lag_packs", "gauge", "packs that are not indexed yet", (double)v->digest_lag_packs);
 }
 
@@ -200,7 +203,8 @@ enum step metrics_step(struct call *c, struct buf *out, struct error *err) {
     put_commits(out, &v->writer);
     put_metric(out, "thread_cpu_seconds_total", "counter", "CPU time by thread");
     for (size_t i = 0; i < v->n_threads; i++) {
-        buf_printf(out, "haechi_thread_cpu_seconds_total{thread=\"%s\"} %.6f\n", v->threads[i].name, v->threads[i].cpu_s);
+        buf_printf(out, "haechi_thread_cpu_seconds_total{thread=\"%s\"} %.6f\n", v->threads[i].name,
+                   v->threads[i].cpu_s);
     }
     mem_free(v);
     return STEP_END;
@@ -240,7 +244,7 @@ static enum status begin_ledger(struct call *c, struct error *err) {
 }
 
 struct hole_counts {
-    uint64_t missing, explained, n, n_open;
+    uint64_t missing, explained, n;
 };
 
 static struct hole_counts count_holes(const struct ledger *l) {
@@ -251,10 +255,7 @@ static struct hole_counts count_holes(const struct ledger *l) {
         uint64_t ids = hole.last - hole.first + 1;
         c.n++;
         c.missing += ids;
-        if (hole.cause == LEDGER_OPEN)
-            c.n_open++;
-        else
-            c.explained += ids;
+        if (hole.cause != LEDGER_OPEN) c.explained += ids;
     }
     return c;
 }
@@ -280,7 +281,7 @@ static void put_log(const struct fleet_host *h, const struct db_stream *s, bool 
     bool by_content = s->epoch == EPOCH_CONTENT;
     struct hole_counts n = by_content ? (struct hole_counts){0} : count_holes(s->ledger);
     const struct ledger_span *highest = by_content ? NULL : ledger_highest(s->ledger);
-    if (only_holes && !n.n_open) return;
+    if (only_holes && !n.n) return;
     jout_object(out, NULL);
     jout_str(out, "host", h->name);
     jout_str(out, "computer", s->computer);

@@ -60,7 +60,8 @@ static enum status read_request(struct call *c, yyjson_val *root, struct fleet_t
     if (!st) st = get_uint(root, "uses", UINT32_MAX, &r->uses, err);
     if (!st) st = get_uint(root, "expires_s", UINT32_MAX, &r->expires_s, err);
     if (!st && strcmp(r->role, "enroll") != 0 && c->role < ROLE_ADMIN) {
-        st = error_set(err, ST_DENIED, "API tokens are made by admins only; this token is of the role %s", role_name(c->role));
+        st = error_set(err, ST_DENIED, "API tokens are made by admins only; this token is of the role %s",
+                       role_name(c->role));
     }
     return st;
 }

@@ -79,7 +79,8 @@ static int on_length(struct http_parser *p, struct slice v) {
 }
 
 static int on_expect(struct http_parser *p, struct slice v) {
-    if (!slice_eq_nocase(v, SLICE_LIT("100-continue"))) return refuse(p, 417, "the only expectation known is 100-continue");
+    if (!slice_eq_nocase(v, SLICE_LIT("100-continue")))
+        return refuse(p, 417, "the only expectation known is 100-continue");
     p->r.expect_continue = true;
     return 0;
 }
@@ -158,7 +159,8 @@ static int on_url(llhttp_t *ll, const char *at, size_t len) {
     struct http_parser *p = self(ll);
     if (len > HTTP_MAX_TARGET - p->r.target.len) return refuse(p, 414, "the request's target is longer than 8 KiB");
     for (size_t i = 0; i < len; i++) {
-        if (at[i] <= 0x20 || at[i] >= 0x7f || at[i] == '#') return refuse(p, 400, "the request's target has a bad character");
+        if (at[i] <= 0x20 || at[i] >= 0x7f || at[i] == '#')
+            return refuse(p, 400, "the request's target has a bad character");
     }
     buf_append(&p->r.target, at, len);
     return p->r.target.len && p->r.target.p[0] != '/' ? refuse(p, 400, "the request's target is no path") : 0;
@@ -187,7 +189,8 @@ static int on_value_complete(llhttp_t *ll) {
 
 static int on_headers_complete(llhttp_t *ll) {
     struct http_parser *p = self(ll);
-    if (llhttp_get_http_major(ll) != 1 || llhttp_get_http_minor(ll) != 1) return refuse(p, 505, "HTTP/1.1 is spoken here");
+    if (llhttp_get_http_major(ll) != 1 || llhttp_get_http_minor(ll) != 1)
+        return refuse(p, 505, "HTTP/1.1 is spoken here");
     if (!p->n_hosts) return refuse(p, 400, "no Host header");
     if (p->r.chunked && p->r.has_length) return refuse(p, 400, "both Content-Length and Transfer-Encoding");
     if (!p->r.target.len) return refuse(p, 400, "no path");
@@ -264,7 +267,8 @@ static void execute(struct http_parser *p, struct slice *in) {
     p->paused = rc == HPE_PAUSED;
     if (rc == HPE_PAUSED) {
         llhttp_resume(&p->ll);
-    } else if (rc == HPE_INVALID_VERSION && (llhttp_get_http_major(&p->ll) != 1 || llhttp_get_http_minor(&p->ll) != 1)) {
+    } else if (rc == HPE_INVALID_VERSION &&
+               (llhttp_get_http_major(&p->ll) != 1 || llhttp_get_http_minor(&p->ll) != 1)) {
         refuse(p, 505, "HTTP/1.1 is spoken here");
     } else if (rc) {
         char why[160];

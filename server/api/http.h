@@ -35,7 +35,7 @@ void http_parser_free(struct http_parser **p);
 /* Takes bytes from *in (moving it forward) until something has happened. */
 enum http_event http_next(struct http_parser *p, struct slice *in, struct slice *ret_body);
 const struct http_request *http_request(const struct http_parser *p); /* after HTTP_EVENT_HEAD, until the next one */
-bool http_is_idle(const struct http_parser *p);                       /* between requests: no byte of the next one yet */
-int http_refusal(const struct http_parser *p, const char **ret_why);  /* 400, 414, ...; after HTTP_EVENT_BAD */
+bool http_is_idle(const struct http_parser *p);                      /* between requests: no byte of the next one yet */
+int http_refusal(const struct http_parser *p, const char **ret_why); /* 400, 414, ...; after HTTP_EVENT_BAD */
 
 #endif

@@ -78,7 +78,8 @@ static void on_done(void *owner, const struct ingest_result *r) {
     } else if (r->st != ST_CANCELLED) {
         reject(im, r);
     } else if (!im->st) {
-        im->st = error_set(&im->err, ST_CANCELLED, "the collector is stopping: import again later, nothing is stored twice");
+        im->st =
+            error_set(&im->err, ST_CANCELLED, "the collector is stopping: import again later, nothing is stored twice");
     }
     im->changed(im->ctx);
 }
@@ -135,8 +136,9 @@ bool import_is_over(struct call *c) {
     if (im->in_flight) return false;
     if (im->st) return true;
     if (!im->ended || im->waiting.len) return false;
-    if (im->reader.head_len) im->st = error_set(&im->err, ST_FORMAT, "the body ends inside a frame, after batch %llu",
-                                                (unsigned long long)im->n_batches);
+    if (im->reader.head_len)
+        im->st = error_set(&im->err, ST_FORMAT, "the body ends inside a frame, after batch %llu",
+                           (unsigned long long)im->n_batches);
     return true;
 }
 

@@ -12,7 +12,8 @@ static bool refuse(struct verdict *v, int http, const char *detail) {
     return false;
 }
 
-static bool authenticate(struct call *c, const struct http_request *r, struct fleet *fleet, unsigned uid, struct verdict *v) {
+static bool authenticate(struct call *c, const struct http_request *r, struct fleet *fleet, unsigned uid,
+                         struct verdict *v) {
     static const char scheme[] = "Bearer ";
     struct error err = {0};
     char role[16], name[32];
@@ -23,10 +24,13 @@ static bool authenticate(struct call *c, const struct http_request *r, struct fl
         return true;
     }
     if (a.len < sizeof scheme || !slice_eq_nocase(slice_head(a, sizeof scheme - 1), slice_str(scheme))) {
-        return refuse(v, 401, "an API token is needed, as: Authorization: Bearer TOKEN; make one on the collector with: haechi token "
-                              "create --role viewer");
+        return refuse(
+            v, 401,
+            "an API token is needed, as: Authorization: Bearer TOKEN; make one on the collector with: haechi token "
+            "create --role viewer");
     }
-    if (fleet_api_token_check(fleet, slice_from(a, sizeof scheme - 1), role, name, &err)) return refuse(v, 401, err.msg);
+    if (fleet_api_token_check(fleet, slice_from(a, sizeof scheme - 1), role, name, &err))
+        return refuse(v, 401, err.msg);
     c->role = role_parse(role);
     snprintf(c->actor, sizeof c->actor, "%s", name);
     return true;
@@ -68,10 +72,12 @@ bool judge(struct call *c, const struct http_request *r, struct fleet *fleet, un
     char text[120];
     if (!authenticate(c, r, fleet, uid, ret) || !find_route(c, r, ret)) return false;
     if (c->role < c->route->role) {
-        snprintf(text, sizeof text, "this needs the role %s; the token's role is %s", role_name(c->route->role), role_name(c->role));
+        snprintf(text, sizeof text, "this needs the role %s; the token's role is %s", role_name(c->route->role),
+                 role_name(c->role));
         return refuse(ret, 403, text);
     }
     if (route_check_params(c->route, &c->target, &err)) return refuse(ret, 400, err.msg);
-    if (!route_is_acceptable(c->route, buf_slice(&r->accept))) return refuse(ret, 406, "none of the types in Accept can be given");
+    if (!route_is_acceptable(c->route, buf_slice(&r->accept)))
+        return refuse(ret, 406, "none of the types in Accept can be given");
     return check_body(c, r, ret);
 }

@@ -47,7 +47,8 @@ struct peer {
     bool counted_query, counted_follower, stepped;
     /* of the answer */
     bool working, head_sent, keep_alive, body_unread;
-    uint64_t shown; /* progress */
+    uint64_t shown;   /* progress */
+    uint64_t commits; /* seen by the loop when the last step began */
     uv_work_t work;
     struct buf out;
     enum step step;
@@ -98,6 +99,7 @@ static bool import_lives(struct peer *p) {
 static void try_free(struct peer *p) {
     if (p->conn || !p->timer_closed || p->working || p->in_run || import_lives(p)) return;
     struct api *a = p->api;
+    bool remote = !p->is_pipe;
     drop_call(p);
     list_remove(&p->link);
     address_forget(&a->addresses, p->address);
@@ -105,7 +107,7 @@ static void try_free(struct peer *p) {
     buf_free(&p->in);
     buf_free(&p->out);
     mem_free(p);
-    api_peer_gone(a);
+    api_peer_gone(a, remote);
 }
 
 static void on_timer_closed(uv_handle_t *h) {
@@ -233,6 +235,7 @@ static void on_worked(uv_work_t *w, int status);
 static void queue_step(struct peer *p) {
     p->working = p->stepped = true;
     p->work.data = p;
+    p->commits = p->api->n_commits;
     p->err = (struct error){0};
     p->call->wake_on_commit = false;
     if (uv_queue_work(p->api->loop, &p->work, on_work, on_worked)) abort(); /* only for a NULL function */
@@ -275,7 +278,8 @@ static void after_step(struct peer *p) {
         break;
     case STEP_WAIT:
         if (p->out.len || (follows && !p->head_sent)) send_piece(p);
-        arm(p, c->wait_ms);
+        /* a commit that came during the step may have been overlooked by it */
+        arm(p, follows && p->commits != p->api->n_commits && c->wait_ms > API_PACE_MS ? API_PACE_MS : c->wait_ms);
         break;
     }
 }
@@ -556,6 +560,7 @@ void peer_accept(struct api *a, struct listening *l) {
     p->timer.data = p;
     list_append(&a->peers, &p->link);
     a->n_peers++;
+    a->n_remote += !l->is_pipe;
     if (l->is_pipe) return;
     conn_address(p->conn, address, sizeof address);
     p->address = address_count(&a->addresses, address);

@@ -41,7 +41,8 @@ static const char *title_of(int http) {
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 static void put_date(struct buf *out, uint64_t now) {
     static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     time_t t = (time_t)filetime_to_unix(now);
     struct tm tm;
     if (!gmtime_r(&t, &tm)) return;

@@ -7,16 +7,16 @@
 struct reply_head {
     int http;
     const char *type;
-    uint64_t length;     /* when not chunked */
+    uint64_t length; /* when not chunked */
     bool chunked, close;
     const char *trailer; /* name of the trailer that may follow; NULL: none */
     const char *allow;   /* of 405 */
     bool ask_token;      /* 401 */
     unsigned retry_after_s;
-    uint64_t now;        /* FILETIME, for Date */
+    uint64_t now; /* FILETIME, for Date */
 };
 void reply_head(struct buf *out, const struct reply_head *h);
-void reply_chunk(struct buf *out, struct slice bytes); /* nothing when empty */
+void reply_chunk(struct buf *out, struct slice bytes);                       /* nothing when empty */
 void reply_last_chunk(struct buf *out, const char *trailer, uint64_t value); /* trailer NULL: none */
 
 #define REPLY_PROBLEM "application/problem+json"

@@ -21,7 +21,8 @@ static bool path_matches(const char *path, const struct target *t, const char *r
     return n == t->n_words;
 }
 
-const struct route *route_find(const char *method, const struct target *t, const char *ret_words[2], char ret_allow[32]) {
+const struct route *route_find(const char *method, const struct target *t, const char *ret_words[2],
+                               char ret_allow[32]) {
     ret_allow[0] = 0;
     for (size_t i = 0; i < n_routes; i++) {
         if (!path_matches(routes[i].path, t, ret_words)) continue;
@@ -47,15 +48,16 @@ static enum status unknown_param(const struct route *r, const char *name, struct
         known[n] = names[n];
     }
     const char *near = text_suggest(name, known, n);
-    return error_set(err, ST_INVALID, "unknown parameter '%s'%s%s%s", log_peer(slice_str(name)), near ? "; did you mean '" : "",
-                     near ? near : "", near ? "'?" : "");
+    return error_set(err, ST_INVALID, "unknown parameter '%s'%s%s%s", log_peer(slice_str(name)),
+                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 MUST_USE enum status route_check_params(const struct route *r, const struct target *t, struct error *err) {
     for (size_t i = 0; i < t->n_params; i++) {
         const char *name = t->params[i].name;
         bool found = false, repeatable = false;
-        for (size_t k = 0; k < ROUTE_MAX_PARAMS && r->params[k] && !found; k++) found = is_param(r->params[k], name, &repeatable);
+        for (size_t k = 0; k < ROUTE_MAX_PARAMS && r->params[k] && !found; k++)
+            found = is_param(r->params[k], name, &repeatable);
         if (!found) return unknown_param(r, name, err);
         if (!repeatable && target_param(t, name) != t->params[i].value) {
             return error_set(err, ST_INVALID, "parameter '%s' is given twice", name);

@@ -19,8 +19,8 @@ struct route {
     const char *method, *path; /* "GET", "/api/v1/hosts/{host}" */
     enum api_role role;
     enum route_body body;
-    bool is_query;                       /* of those only so many at once */
-    const char *types[ROUTE_MAX_TYPES];  /* what it may answer with; the first is the default */
+    bool is_query;                        /* of those only so many at once */
+    const char *types[ROUTE_MAX_TYPES];   /* what it may answer with; the first is the default */
     const char *params[ROUTE_MAX_PARAMS]; /* names; one with '*' at its end may be repeated */
     step_fn step;
 };
@@ -28,7 +28,8 @@ extern const struct route routes[];
 extern const size_t n_routes;
 
 /* NULL: none. Then ret_allow (a list for the Allow header, 32 bytes) is not empty when the path is known. */
-const struct route *route_find(const char *method, const struct target *t, const char *ret_words[2], char ret_allow[32]);
+const struct route *route_find(const char *method, const struct target *t, const char *ret_words[2],
+                               char ret_allow[32]);
 /* Unknown and repeated parameters: ST_INVALID with a suggestion. */
 MUST_USE enum status route_check_params(const struct route *r, const struct target *t, struct error *err);
 /* Does the client take any of the route's types? An empty header takes all. */

@@ -37,7 +37,14 @@ const struct route routes[] = {
     {"POST", V1 "/hosts/{host}/import", ROLE_OPERATOR, BODY_STREAM, false, {JSON}, {NULL}, import_step},
     {"POST", V1 "/backup", ROLE_ADMIN, BODY_JSON, false, {LINES}, {NULL}, backup_step},
     {"GET", V1 "/audit", ROLE_OPERATOR, BODY_NONE, false, {LINES}, {"from", "reverse", "limit"}, audit_step},
-    {"GET", "/metrics", ROLE_VIEWER, BODY_NONE, false, {"text/plain; version=0.0.4; charset=utf-8"}, {NULL}, metrics_step},
+    {"GET",
+     "/metrics",
+     ROLE_VIEWER,
+     BODY_NONE,
+     false,
+     {"text/plain; version=0.0.4; charset=utf-8"},
+     {NULL},
+     metrics_step},
     {"GET", V1 "/openapi.json", ROLE_VIEWER, BODY_NONE, false, {JSON}, {NULL}, openapi_step},
 };
 const size_t n_routes = sizeof routes / sizeof *routes;

@@ -55,7 +55,8 @@ static enum status parse_params(struct slice query, struct target *t, struct err
         struct slice value = cut(&query, '&'), name = cut(&value, '=');
         size_t name_at, value_at;
         if (!name.len) return error_set(err, ST_FORMAT, "a parameter without a name");
-        if (t->n_params == TARGET_MAX_PARAMS) return error_set(err, ST_FORMAT, "more than %u parameters", TARGET_MAX_PARAMS);
+        if (t->n_params == TARGET_MAX_PARAMS)
+            return error_set(err, ST_FORMAT, "more than %u parameters", TARGET_MAX_PARAMS);
         enum status st = decode(name, true, &t->text, &name_at, err);
         if (!st) st = decode(value, true, &t->text, &value_at, err);
         if (st) return st;

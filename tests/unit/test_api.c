@@ -73,7 +73,11 @@ static void world_open(struct world *w) {
     struct fleet_options f = {.ca_dir = w->ca_dir, .server_names = names, .host_cert_days = 30, .now = clock_wall};
     if (fleet_open(w->db, &f, &w->fleet, &err)) fail_msg("%s", err.msg);
     w->stats = stats_new();
-    struct ingest_options i = {.db = w->db, .stats = w->stats, .spacing_ms = 1, .now = clock_wall, .quarantine_bytes = 1 << 20,
+    struct ingest_options i = {.db = w->db,
+                               .stats = w->stats,
+                               .spacing_ms = 1,
+                               .now = clock_wall,
+                               .quarantine_bytes = 1 << 20,
                                .quarantine_files = 10};
     if (ingest_start(&i, &w->ingest, &err)) fail_msg("%s", err.msg);
     struct digest_options g = {.db = w->db, .writer = ingest_writer(w->ingest), .stats = w->stats};
@@ -258,7 +262,8 @@ static struct reply get(struct world *w, const char *path) {
 
 static struct reply post(struct world *w, const char *path, const char *type, struct slice body) {
     struct buf b = {0}, rest = {0};
-    buf_printf(&b, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", path, type, body.len);
+    buf_printf(&b, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", path, type,
+               body.len);
     buf_slice_append(&b, body);
     int fd = dial(w);
     (void)say(fd, buf_slice(&b));
@@ -277,7 +282,8 @@ static size_t lines(const struct buf *b) {
 
 static void expect(struct reply r, int status, const char *part) {
     if (r.status != status || !r.whole || !strstr(buf_cstr(&r.body), part)) {
-        fail_msg("wanted %d with \"%s\", got %d%s: %.600s", status, part, r.status, r.whole ? "" : " (cut)", buf_cstr(&r.body));
+        fail_msg("wanted %d with \"%s\", got %d%s: %.600s", status, part, r.status, r.whole ? "" : " (cut)",
+                 buf_cstr(&r.body));
     }
     reply_free(&r);
 }
@@ -292,7 +298,8 @@ static struct buf frames(uint64_t id, unsigned n) {
         batch_begin(b, SLICE_LIT("C"), SLICE_LIT(""), EPOCH_FIND);
         for (unsigned i = 0; i < 1000 && n; i++, n--, id++) {
             char value[300];
-            snprintf(value, sizeof value, "C:\\Windows\\%llu.exe %0200llu", (unsigned long long)id, (unsigned long long)(id * 7919));
+            snprintf(value, sizeof value, "C:\\Windows\\%llu.exe %0200llu", (unsigned long long)id,
+                     (unsigned long long)(id * 7919));
             struct event_data data = {.name = SLICE_LIT("Image"), .value = slice_str(value)};
             struct event ev = {.provider = SLICE_LIT("Microsoft-Windows-Sysmon"),
                                .event_id = {.v = 11, .present = true},
@@ -359,7 +366,8 @@ static void test_import(void **state) {
     expect(post(w, "/api/v1/hosts/1/import", BATCHES, buf_slice(&both)), 200, "\"stored\":500,\"duplicates\":2500");
     both.p[both.len - 1] ^= 1; /* the last batch lies about itself */
     expect(post(w, ALPHA "/import", BATCHES, buf_slice(&both)), 200, "\"rejected\":[{\"batch\":3,\"reason\":");
-    expect(post(w, ALPHA "/import", BATCHES, slice_head(buf_slice(&both), both.len - 9)), 400, "inside a frame, after batch 2");
+    expect(post(w, ALPHA "/import", BATCHES, slice_head(buf_slice(&both), both.len - 9)), 400,
+           "inside a frame, after batch 2");
     expect(post(w, ALPHA "/import", BATCHES, SLICE_LIT("\x01\0\0\0\x07x")), 400, "after batch 0");
     expect(post(w, ALPHA "/import", BATCHES, SLICE_LIT("")), 200, "\"batches\":0");
     expect(post(w, ALPHA "/import", "text/plain", buf_slice(&first)), 415, BATCHES);
@@ -403,7 +411,8 @@ static void test_gone_importer(void **state) {
     close(fd);
     for (int i = 0; i < 200; i++) { /* what it brought is stored and audited */
         struct reply r = get(w, "/api/v1/audit?reverse=1&limit=1");
-        bool found = strstr(buf_cstr(&r.body), "\"object\":\"beta\",\"detail\":\"1 batches, 1000 events") && strstr(buf_cstr(&r.body), "broken off");
+        bool found = strstr(buf_cstr(&r.body), "\"object\":\"beta\",\"detail\":\"1 batches, 1000 events") &&
+                     strstr(buf_cstr(&r.body), "broken off");
         reply_free(&r);
         if (found) break;
         assert_true(i < 199);
@@ -473,7 +482,9 @@ static void test_gets(void **state) {
         bool good = r.status == gets[i].status && r.whole && strstr(buf_cstr(&r.body), gets[i].part) &&
                     (!gets[i].lines || lines(&r.body) == gets[i].lines);
         good = good && (r.status < 400) == !strstr(buf_cstr(&r.head), "application/problem+json");
-        if (!good) fail_msg("GET %s: %s%.500s (%zu lines)", gets[i].path, buf_cstr(&r.head), buf_cstr(&r.body), lines(&r.body));
+        if (!good)
+            fail_msg("GET %s: %s%.500s (%zu lines)", gets[i].path, buf_cstr(&r.head), buf_cstr(&r.body),
+                     lines(&r.body));
         reply_free(&r);
     }
 }
@@ -517,8 +528,11 @@ static void test_posts(void **state) {
     for (size_t i = 0; i < 70000; i++) buf_byte(&big, ' ');
     expect(post(w, "/api/v1/tokens", "application/json", buf_slice(&big)), 413, "64 KiB");
     expect(post(w, "/api/v1/tokens", "text/plain", SLICE_LIT("{}")), 415, "application/json");
-    expect(ask(w, "POST /api/v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-                  "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"), 201, "haechi-enroll");
+    expect(
+        ask(w,
+            "POST /api/v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"),
+        201, "haechi-enroll");
     buf_printf(&path, "{\"dir\":\"%s/copy\"}", w->dir);
     expect(post(w, "/api/v1/backup", "application/json", buf_slice(&path)), 200, "{\"ok\":true}\n");
     struct reply again = post(w, "/api/v1/backup", "application/json", buf_slice(&path));
@@ -547,7 +561,8 @@ static void test_keep_alive(void **state) {
     for (size_t step = 1; step < 1000; step += 998) {
         struct buf rest = {0};
         int fd = dial(w);
-        for (struct slice s = SLICE_LIT(three); s.len; s = slice_from(s, step)) assert_true(say(fd, slice_head(s, step)));
+        for (struct slice s = SLICE_LIT(three); s.len; s = slice_from(s, step))
+            assert_true(say(fd, slice_head(s, step)));
         struct reply r = {0};
         /* the first one is chunked: read up to its end by hand */
         while (!strstr(buf_cstr(&rest), "\r\n0\r\n\r\nHTTP/1.1 404") && hear(fd, &rest)) continue;
@@ -566,8 +581,10 @@ static void test_keep_alive(void **state) {
 
 static void test_timeouts(void **state) {
     struct world *w = *state;
-    static const char *const starts[] = {"GET / HT", "POST /api/v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n{",
-                                         "POST " ALPHA "/import HTTP/1.1\r\nHost: x\r\nContent-Type: " BATCHES "\r\nContent-Length: 5\r\n\r\nx"};
+    static const char *const starts[] = {
+        "GET / HT",
+        "POST /api/v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n{",
+        "POST " ALPHA "/import HTTP/1.1\r\nHost: x\r\nContent-Type: " BATCHES "\r\nContent-Length: 5\r\n\r\nx"};
     for (size_t i = 0; i < 3; i++) {
         struct buf rest = {0};
         int fd = dial(w);
@@ -630,8 +647,10 @@ static void test_follow(void **state) {
     struct world *w = *state;
     struct buf rest = {0}, more = frames(500000, 3), other = frames(600000, 3);
     int fd = dial(w);
-    assert_true(say(fd, SLICE_LIT("GET " ALPHA "/events?follow=1&where=record_id+%3E+100000 HTTP/1.1\r\nHost: x\r\n\r\n")));
-    while (!strstr(buf_cstr(&rest), "\r\n\r\n")) assert_true(hear(fd, &rest)); /* the head comes though there is no event yet */
+    assert_true(
+        say(fd, SLICE_LIT("GET " ALPHA "/events?follow=1&where=record_id+%3E+100000 HTTP/1.1\r\nHost: x\r\n\r\n")));
+    while (!strstr(buf_cstr(&rest), "\r\n\r\n"))
+        assert_true(hear(fd, &rest)); /* the head comes though there is no event yet */
     expect(post(w, "/api/v1/hosts/beta/import", BATCHES, buf_slice(&other)), 200, "\"stored\":3");
     expect(post(w, ALPHA "/import", BATCHES, buf_slice(&more)), 200, "\"stored\":3");
     while (!strstr(buf_cstr(&rest), "\"record_id\":500002,")) assert_true(hear(fd, &rest));
@@ -658,11 +677,14 @@ static void test_stop(void **state) {
         if (i % 3 == 0) {
             assert_true(say(fd[i], SLICE_LIT("GET /api/v1/hosts/beta/events HTTP/1.1\r\nHost: x\r\n\r\n")));
         } else if (i % 3 == 1) {
-            assert_true(say(fd[i], SLICE_LIT("POST /api/v1/hosts/beta/import HTTP/1.1\r\nHost: x\r\nContent-Type: " BATCHES
-                                             "\r\nContent-Length: 99999999\r\n\r\n")));
+            assert_true(
+                say(fd[i], SLICE_LIT("POST /api/v1/hosts/beta/import HTTP/1.1\r\nHost: x\r\nContent-Type: " BATCHES
+                                     "\r\nContent-Length: 99999999\r\n\r\n")));
             assert_true(say(fd[i], buf_slice(&all)));
         } else {
-            assert_true(say(fd[i], SLICE_LIT("GET /api/v1/hosts/beta/events?follow=1&limit=99999999&id=1 HTTP/1.1\r\nHost: x\r\n\r\n")));
+            assert_true(say(
+                fd[i],
+                SLICE_LIT("GET /api/v1/hosts/beta/events?follow=1&limit=99999999&id=1 HTTP/1.1\r\nHost: x\r\n\r\n")));
         }
     }
     world_close(w);
@@ -673,11 +695,12 @@ static void test_stop(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_socket),    cmocka_unit_test(test_import),   cmocka_unit_test(test_import_chunked),
-        cmocka_unit_test(test_gone_importer), cmocka_unit_test(test_gets), cmocka_unit_test(test_posts),
-        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_keep_alive), cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_stream),    cmocka_unit_test(test_stalled),  cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_revoke),    cmocka_unit_test(test_stop)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_socket),         cmocka_unit_test(test_import),
+                                       cmocka_unit_test(test_import_chunked), cmocka_unit_test(test_gone_importer),
+                                       cmocka_unit_test(test_gets),           cmocka_unit_test(test_posts),
+                                       cmocka_unit_test(test_refusals),       cmocka_unit_test(test_keep_alive),
+                                       cmocka_unit_test(test_timeouts),       cmocka_unit_test(test_stream),
+                                       cmocka_unit_test(test_stalled),        cmocka_unit_test(test_follow),
+                                       cmocka_unit_test(test_revoke),         cmocka_unit_test(test_stop)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

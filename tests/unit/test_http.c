@@ -37,7 +37,8 @@ static struct seen feed(struct slice all, size_t step) {
                 const struct http_request *r = http_request(p);
                 s.n_heads++;
                 snprintf(s.method, sizeof s.method, "%s", r->method);
-                snprintf(s.target, sizeof s.target, "%.*s", (int)(r->target.len < 60 ? r->target.len : 60), (char *)r->target.p);
+                snprintf(s.target, sizeof s.target, "%.*s", (int)(r->target.len < 60 ? r->target.len : 60),
+                         (char *)r->target.p);
                 s.length = r->content_length;
                 s.keep_alive = r->keep_alive;
                 s.chunked = r->chunked;
@@ -81,7 +82,8 @@ static const struct {
     {"an offer to upgrade", SLICE_LIT(G HOST "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), 0, 1, ""},
     {"empty header", SLICE_LIT(G HOST "X:\r\n\r\n"), 0, 1, ""},
     {"both lengths", SLICE_LIT(P "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, 0, ""},
-    {"both lengths, the other way", SLICE_LIT(P "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"), 400, 0, ""},
+    {"both lengths, the other way", SLICE_LIT(P "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+     400, 0, ""},
     {"two lengths", SLICE_LIT(P "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"), 400, 0, ""},
     {"the same length twice", SLICE_LIT(P "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"), 400, 0, ""},
     {"list of lengths", SLICE_LIT(P "Content-Length: 3, 3\r\n\r\nabc"), 400, 0, ""},
@@ -90,7 +92,8 @@ static const struct {
     {"0x5", SLICE_LIT(P "Content-Length: 0x5\r\n\r\nabcde"), 400, 0, ""},
     {"length beyond 64 bits", SLICE_LIT(P "Content-Length: 99999999999999999999999\r\n\r\n"), 400, 0, ""},
     {"gzip, chunked", SLICE_LIT(P "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), 501, 0, ""},
-    {"chunked twice", SLICE_LIT(P "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, 0, ""},
+    {"chunked twice", SLICE_LIT(P "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400, 0,
+     ""},
     {"identity", SLICE_LIT(P "Transfer-Encoding: identity\r\n\r\n"), 501, 0, ""},
     {"chunk size with 0x", SLICE_LIT(P "Transfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n"), 400, 0, ""},
     {"chunk size beyond 64 bits", SLICE_LIT(P "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n"), 400, 0, ""},
@@ -131,8 +134,8 @@ static void test_requests(void **state) {
             bool good = s.status == requests[i].status && s.n_ends == requests[i].n_ends &&
                         slice_eq_str(buf_slice(&s.body), requests[i].body);
             if (!good) {
-                fail_msg("%s (in steps of %zu): status %d \"%s\", %u ends, body \"%s\"", requests[i].name, steps[k], s.status,
-                         s.why, s.n_ends, buf_cstr(&s.body));
+                fail_msg("%s (in steps of %zu): status %d \"%s\", %u ends, body \"%s\"", requests[i].name, steps[k],
+                         s.status, s.why, s.n_ends, buf_cstr(&s.body));
             }
             buf_free(&s.body);
         }
@@ -141,7 +144,10 @@ static void test_requests(void **state) {
 
 static void test_head(void **state) {
     (void)state;
-    struct seen s = feed(SLICE_LIT("POST /x?y=z HTTP/1.1\r\nhOsT: a:8\r\nConnection: close\r\nExpect: 100-Continue\r\ncontent-length: 7\r\n\r\n"), 2);
+    struct seen s = feed(
+        SLICE_LIT(
+            "POST /x?y=z HTTP/1.1\r\nhOsT: a:8\r\nConnection: close\r\nExpect: 100-Continue\r\ncontent-length: 7\r\n\r\n"),
+        2);
     assert_int_equal(s.n_heads, 1);
     assert_int_equal(s.n_ends, 0);
     assert_string_equal(s.method, "POST");
@@ -231,8 +237,10 @@ static void test_targets(void **state) {
         if (st != cases[i].st) fail_msg("%s: %s %s", cases[i].text, status_name(st), err.msg);
         for (size_t k = 0; k < t.n_words; k++) buf_printf(&words, "%s|", t.words[k]);
         for (size_t k = 0; k < t.n_params; k++) buf_printf(&params, "%s=%s|", t.params[k].name, t.params[k].value);
-        if (!st && strcmp(buf_cstr(&words), cases[i].words) != 0) fail_msg("%s: words %s", cases[i].text, buf_cstr(&words));
-        if (!st && strcmp(buf_cstr(&params), cases[i].params) != 0) fail_msg("%s: params %s", cases[i].text, buf_cstr(&params));
+        if (!st && strcmp(buf_cstr(&words), cases[i].words) != 0)
+            fail_msg("%s: words %s", cases[i].text, buf_cstr(&words));
+        if (!st && strcmp(buf_cstr(&params), cases[i].params) != 0)
+            fail_msg("%s: params %s", cases[i].text, buf_cstr(&params));
         buf_free(&words);
         buf_free(&params);
         target_deinit(&t);
@@ -265,7 +273,8 @@ static void test_routes(void **state) {
         char allow[32];
         assert_int_equal(target_parse(slice_str(cases[i].target), &t, &err), ST_OK);
         const struct route *r = route_find(cases[i].method, &t, words, allow);
-        if (!r != !cases[i].path || (r && strcmp(r->path, cases[i].path) != 0)) fail_msg("%s: %s", cases[i].target, r ? r->path : "-");
+        if (!r != !cases[i].path || (r && strcmp(r->path, cases[i].path) != 0))
+            fail_msg("%s: %s", cases[i].target, r ? r->path : "-");
         if (r && cases[i].word) assert_string_equal(words[0], cases[i].word);
         if (!r) assert_string_equal(allow, cases[i].allow);
         if (r && route_check_params(r, &t, &err) != cases[i].params) fail_msg("%s: %s", cases[i].target, err.msg);
@@ -277,12 +286,23 @@ static void test_accept(void **state) {
     static const struct {
         const char *accept;
         bool taken; /* by a route of application/json */
-    } cases[] = {{"", true}, {"*/*", true}, {"application/*", true}, {"application/json", true}, {"text/html, */*;q=0.1", true},
-                 {"APPLICATION/JSON", true}, {"text/html", false}, {"text/*", false}, {"application/json;q=0", false},
-                 {"application/json; q=0.5", true}, {"application/jsonx", false}, {",,", false}, {"*/*;q=0.0", false}};
+    } cases[] = {{"", true},
+                 {"*/*", true},
+                 {"application/*", true},
+                 {"application/json", true},
+                 {"text/html, */*;q=0.1", true},
+                 {"APPLICATION/JSON", true},
+                 {"text/html", false},
+                 {"text/*", false},
+                 {"application/json;q=0", false},
+                 {"application/json; q=0.5", true},
+                 {"application/jsonx", false},
+                 {",,", false},
+                 {"*/*;q=0.0", false}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (route_is_acceptable(&routes[0], slice_str(cases[i].accept)) != cases[i].taken) fail_msg("%s", cases[i].accept);
+        if (route_is_acceptable(&routes[0], slice_str(cases[i].accept)) != cases[i].taken)
+            fail_msg("%s", cases[i].accept);
     }
 }
 
@@ -291,7 +311,11 @@ static void test_accept(void **state) {
 static void test_answers(void **state) {
     (void)state;
     struct buf b = {0};
-    reply_head(&b, &(struct reply_head){.http = 405, .type = REPLY_PROBLEM, .length = 7, .close = true, .allow = "GET",
+    reply_head(&b, &(struct reply_head){.http = 405,
+                                        .type = REPLY_PROBLEM,
+                                        .length = 7,
+                                        .close = true,
+                                        .allow = "GET",
                                         .now = FILETIME_UNIX_EPOCH + 784111777 * FILETIME_SECOND});
     assert_string_equal(buf_cstr(&b),
                         "HTTP/1.1 405 Method Not Allowed\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: "
@@ -299,7 +323,9 @@ static void test_answers(void **state) {
                         "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n");
     buf_clear(&b);
     reply_problem(&b, 404, "no \"x\"\n");
-    assert_string_equal(buf_cstr(&b), "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"no \\\"x\\\"\\n\"}\n");
+    assert_string_equal(
+        buf_cstr(&b),
+        "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"no \\\"x\\\"\\n\"}\n");
     buf_clear(&b);
     reply_chunk(&b, SLICE_LIT("0123456789abcdef"));
     reply_chunk(&b, SLICE_LIT(""));
@@ -321,8 +347,9 @@ static void test_answers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_requests), cmocka_unit_test(test_head), cmocka_unit_test(test_limits),
-                                       cmocka_unit_test(test_targets),  cmocka_unit_test(test_routes), cmocka_unit_test(test_accept),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_requests), cmocka_unit_test(test_head),
+                                       cmocka_unit_test(test_limits),   cmocka_unit_test(test_targets),
+                                       cmocka_unit_test(test_routes),   cmocka_unit_test(test_accept),
                                        cmocka_unit_test(test_answers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
