@@ -229,7 +229,10 @@ enum status feeder_new(const struct feeder_options *o, struct feeder **ret, stru
         in->path = in->spec.path ? mem_strdup(in->spec.path) : NULL;
         in->name = in->path ? mem_strdup(in->path) : mem_strdup("journal:");
         in->batcher = o->spooled || i == 0 ? feeder_new_batcher(r, in) : r->inputs[0].batcher;
-        buf_slice_append(&in->position, bookmarks_get(&r->marks, in->name));
+        struct slice from = bookmarks_get(&r->marks, in->name), resume;
+        buf_slice_append(&in->taken, from);
+        if (r->spool && spool_resume(r->spool, slice_str(in->name), &resume) == ST_OK) from = resume;
+        buf_slice_append(&in->open_at, from);
     }
     if (st)
         feeder_free(&r);
@@ -259,7 +262,8 @@ void feeder_free(struct feeder **rp) {
         if (r->o.spooled || k == 0) batcher_free(&in->batcher);
         mem_free(in->path);
         mem_free(in->name);
-        buf_free(&in->position);
+        buf_free(&in->taken);
+        buf_free(&in->open_at);
     }
     mem_free(r->inputs);
     feeder_drop_first(r->ready, &r->n_ready, r->n_ready);

@@ -36,11 +36,7 @@ static enum status open_input(struct input *in) {
     struct source_options o = {.path = in->path,
                                .follow = in->spec.follow,
                                .strict = in->spec.strict,
-                               .position = buf_slice(&in->position)};
-    struct slice resume;
-    if (r->o.spooled && spool_resume(r->spool, slice_str(in->name), &resume) == ST_OK && !in->lines &&
-        !in->closed.bytes_done)
-        o.position = resume;
+                               .position = buf_slice(&in->open_at)};
     enum status st = source_open(in->spec.kind, &o, &in->source, &err);
     if (st) {
         in->retry_at = clock_mono_ms() + RETRY_MS;
@@ -71,6 +67,10 @@ static void add_event(struct input *in, const struct source_record *rec, uint64_
     if (!st) {
         r->report.events++;
         in->events++;
+        if (rec->position.len && r->o.spooled) {
+            buf_clear(&in->open_at);
+            buf_slice_append(&in->open_at, rec->position);
+        }
         return;
     }
     r->report.parse_errors++;

@@ -33,8 +33,8 @@ struct input {
     uint64_t retry_at, size;
     unsigned lines;
     uint64_t events, bad; /* of this input, since the start */
-    struct buf
-        position; /* where to open it: of the last batch that was taken from the spool, at first the bookmark's */
+    struct buf taken;     /* position of the last batch taken from the spool, at first the bookmark's */
+    struct buf open_at;   /* where the next open goes on: behind the last event that the batcher got */
 };
 
 struct ready { /* a finished batch on its way out */

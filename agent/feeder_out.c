@@ -117,6 +117,8 @@ static void rewind_inputs(struct feeder *r) {
         feeder_close_source(in);
         batcher_free(&in->batcher);
         in->batcher = feeder_new_batcher(r, in);
+        buf_clear(&in->open_at);
+        buf_slice_append(&in->open_at, buf_slice(&in->taken));
         in->ended = false;
         in->retry_at = 0;
     }
@@ -156,8 +158,8 @@ bool feeder_drain_spool(struct feeder *r) {
         s->batch->seq = e.seq;
         buf_slice_append(&s->position, e.position);
         if (s->input && e.position.len) {
-            buf_clear(&s->input->position);
-            buf_slice_append(&s->input->position, e.position);
+            buf_clear(&s->input->taken);
+            buf_slice_append(&s->input->taken, e.position);
         }
         put_batch(r, o);
         moved = true;
