@@ -9,16 +9,14 @@
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static int digit_value(uint8_t c)
-{
+static int digit_value(uint8_t c) {
     if (c >= 'A' && c <= 'Z') return c - 'A';
     if (c >= 'a' && c <= 'z') return c - 'a' + 26;
     if (c >= '0' && c <= '9') return c - '0' + 52;
     return c == '-' ? 62 : c == '_' ? 63 : -1;
 }
 
-static void base64url_put(struct slice s, struct buf *out)
-{
+static void base64url_put(struct slice s, struct buf *out) {
     uint32_t bits = 0;
     unsigned n = 0;
     for (size_t i = 0; i < s.len; i++) {
@@ -29,8 +27,7 @@ static void base64url_put(struct slice s, struct buf *out)
 }
 
 /* False: a character that is none, more than cap bytes, or a last character that says more than it should. */
-static bool base64url_get(struct slice s, uint8_t *out, size_t cap, size_t *ret_len)
-{
+static bool base64url_get(struct slice s, uint8_t *out, size_t cap, size_t *ret_len) {
     uint32_t bits = 0;
     unsigned n = 0;
     size_t len = 0;
@@ -48,8 +45,7 @@ static bool base64url_get(struct slice s, uint8_t *out, size_t cap, size_t *ret_
     return n < 6 && (bits & ((1u << n) - 1)) == 0;
 }
 
-static struct slice trim(struct slice s)
-{
+static struct slice trim(struct slice s) {
     while (s.len && (s.p[0] == ' ' || s.p[0] == '\t' || s.p[0] == '\r' || s.p[0] == '\n')) s = slice_from(s, 1);
     while (s.len &&
            (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t' || s.p[s.len - 1] == '\r' || s.p[s.len - 1] == '\n')) {
@@ -58,15 +54,13 @@ static struct slice trim(struct slice s)
     return s;
 }
 
-static bool is_host_char(uint8_t c)
-{
+static bool is_host_char(uint8_t c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
            c == '_' || c == ':' || c == '%';
 }
 
 enum status address_split(struct slice address, uint16_t default_port, char *ret_host, uint16_t *ret_port,
-                          struct error *err)
-{
+                          struct error *err) {
     struct slice host = address, port = {NULL, 0};
     bool bracket = address.len && address.p[0] == '[';
     size_t colon = address.len;
@@ -115,8 +109,7 @@ enum status address_split(struct slice address, uint16_t default_port, char *ret
     return ST_OK;
 }
 
-enum status token_encode(const struct token *t, struct buf *out, struct error *err)
-{
+enum status token_encode(const struct token *t, struct buf *out, struct error *err) {
     char host[ADDRESS_HOST_MAX];
     uint16_t port;
     enum status st = address_split(slice_str(t->address), 0, host, &port, err);
@@ -135,8 +128,7 @@ enum status token_encode(const struct token *t, struct buf *out, struct error *e
     return ST_OK;
 }
 
-enum status token_decode(struct slice text, struct token *ret, struct error *err)
-{
+enum status token_decode(struct slice text, struct token *ret, struct error *err) {
     text = trim(text);
     if (slice_starts(text, SLICE_LIT("haechi-api."))) {
         return error_set(err, ST_INVALID,

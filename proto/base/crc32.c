@@ -11,8 +11,7 @@ static const uint32_t nibble[16] = {
     ENTRY(8), ENTRY(9), ENTRY(10), ENTRY(11), ENTRY(12), ENTRY(13), ENTRY(14), ENTRY(15),
 };
 
-uint32_t crc32_add(uint32_t before, struct slice s)
-{
+uint32_t crc32_add(uint32_t before, struct slice s) {
     uint32_t c = ~before;
     for (size_t i = 0; i < s.len; i++) {
         c ^= s.p[i];

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct slice s = slice_of(data, size);
     (void)spool_head_ok(s);
     for (size_t at = 0, next = 0; at < size; at = next) {

@@ -14,16 +14,14 @@
 static char dir[512];
 static unsigned n_dirs;
 
-static int setup(void **state)
-{
+static int setup(void **state) {
     (void)state;
     const char *tmp = getenv("HAECHI_TMP") ? getenv("HAECHI_TMP") : "/tmp";
     snprintf(dir, sizeof dir, "%s/spool-%llu-%u", tmp, (unsigned long long)clock_mono_ms(), n_dirs++);
     return 0;
 }
 
-static struct spool *open_at(uint64_t acked, uint64_t max, uint32_t seg)
-{
+static struct spool *open_at(uint64_t acked, uint64_t max, uint32_t seg) {
     struct spool *sp = NULL;
     struct error err = {0};
     struct spool_options o = {.dir = dir, .max_bytes = max, .segment_bytes = seg};
@@ -31,8 +29,7 @@ static struct spool *open_at(uint64_t acked, uint64_t max, uint32_t seg)
     return sp;
 }
 
-static void put(struct spool *sp, unsigned i, size_t len)
-{
+static void put(struct spool *sp, unsigned i, size_t len) {
     char *body = mem_alloc(len), pos[32];
     memset(body, (int)('a' + i % 26), len);
     snprintf(pos, sizeof pos, "pos-%u", i);
@@ -48,8 +45,7 @@ static void put(struct spool *sp, unsigned i, size_t len)
     mem_free(body);
 }
 
-static void take(struct spool *sp, unsigned i, size_t len)
-{
+static void take(struct spool *sp, unsigned i, size_t len) {
     struct buf b = {0};
     struct spool_entry e;
     struct error err = {0};
@@ -64,8 +60,7 @@ static void take(struct spool *sp, unsigned i, size_t len)
     buf_free(&b);
 }
 
-static void nothing(struct spool *sp)
-{
+static void nothing(struct spool *sp) {
     struct buf b = {0};
     struct spool_entry e;
     assert_int_equal(spool_next(sp, &b, &e, NULL), ST_END);
@@ -73,8 +68,7 @@ static void nothing(struct spool *sp)
 }
 
 static unsigned n_seg, n_bad;
-static enum status count(void *ctx, const char *name)
-{
+static enum status count(void *ctx, const char *name) {
     (void)ctx;
     if (strstr(name, ".bad"))
         n_bad++;
@@ -83,14 +77,12 @@ static enum status count(void *ctx, const char *name)
     return ST_OK;
 }
 
-static void count_files(void)
-{
+static void count_files(void) {
     n_seg = n_bad = 0;
     assert_int_equal(file_list_dir(dir, count, NULL, NULL), ST_OK);
 }
 
-static void test_round_trip(void **state)
-{
+static void test_round_trip(void **state) {
     (void)state;
     struct spool *sp = open_at(0, 1 << 30, 4000);
     for (unsigned i = 1; i <= 20; i++) {
@@ -128,8 +120,7 @@ static void test_round_trip(void **state)
     spool_close(&sp);
 }
 
-static void test_full(void **state)
-{
+static void test_full(void **state) {
     (void)state;
     struct spool *sp = open_at(0, 20000, 4000);
     unsigned n = 0;
@@ -143,8 +134,7 @@ static void test_full(void **state)
 }
 
 /* Every cut of the last segment leaves exactly the entries that are whole. */
-static void test_torn_tail(void **state)
-{
+static void test_torn_tail(void **state) {
     (void)state;
     struct spool *sp = open_at(0, 1 << 30, 0);
     for (unsigned i = 1; i <= 3; i++) put(sp, i, 40);
@@ -180,8 +170,7 @@ static void test_torn_tail(void **state)
     mem_free(path);
 }
 
-static void test_damage_at_open(void **state)
-{
+static void test_damage_at_open(void **state) {
     (void)state;
     struct spool *sp = open_at(0, 1 << 30, 400); /* three entries of 144 bytes in a segment */
     for (unsigned i = 1; i <= 9; i++) {
@@ -213,8 +202,7 @@ static void test_damage_at_open(void **state)
     mem_free(path);
 }
 
-static void test_damage_while_reading(void **state)
-{
+static void test_damage_while_reading(void **state) {
     (void)state;
     for (unsigned bad = 1; bad <= 3; bad++) { /* which of three entries of one segment, which is still written to */
         setup(NULL);
@@ -250,8 +238,7 @@ static void test_damage_while_reading(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_round_trip, setup),
         cmocka_unit_test_setup(test_full, setup),

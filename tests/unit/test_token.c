@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-static struct token sample(const char *address)
-{
+static struct token sample(const char *address) {
     struct token t = {0};
     snprintf(t.address, sizeof t.address, "%s", address);
     for (unsigned i = 0; i < 32; i++) {
@@ -19,16 +18,14 @@ static struct token sample(const char *address)
     return t;
 }
 
-static void test_crc(void **state)
-{
+static void test_crc(void **state) {
     (void)state;
     assert_int_equal(crc32_add(0, SLICE_LIT("123456789")), 0xcbf43926u);
     assert_int_equal(crc32_add(crc32_add(0, SLICE_LIT("1234")), SLICE_LIT("56789")), 0xcbf43926u);
     assert_int_equal(crc32_add(0, SLICE_LIT("")), 0);
 }
 
-static void test_both_ways(void **state)
-{
+static void test_both_ways(void **state) {
     (void)state;
     static const char *const addresses[] = {"a:1", "collector.example:7443", "[2001:db8::1]:65535", "127.0.0.1:7443"};
     for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
@@ -46,8 +43,7 @@ static void test_both_ways(void **state)
     }
 }
 
-static void test_damage(void **state)
-{
+static void test_damage(void **state) {
     (void)state;
     struct token t = sample("collector.example:7443"), got;
     struct buf b = {0};
@@ -64,8 +60,7 @@ static void test_damage(void **state)
     buf_free(&b);
 }
 
-static void test_refused(void **state)
-{
+static void test_refused(void **state) {
     (void)state;
     static const struct {
         const char *text;
@@ -89,8 +84,7 @@ static void test_refused(void **state)
     }
 }
 
-static void test_addresses(void **state)
-{
+static void test_addresses(void **state) {
     (void)state;
     static const struct {
         const char *text;
@@ -117,8 +111,7 @@ static void test_addresses(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crc),     cmocka_unit_test(test_both_ways), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_addresses),
