@@ -32,10 +32,7 @@ static void open_block(struct slice header, struct slice body)
         if (!has_payload) continue;
         if ((size_t)c.payload_at[i] + c.payload_len[i] > payload.len) abort();
         arena_reset(&ea);
-        if (!event_decode(slice_of(payload.p + c.payload_at[i], c.payload_len[i]), &ea, &ev) && ev.time != c.time[i] &&
-            c.time[i]) {
-            abort();
-        }
+        (void)!event_decode(slice_of(payload.p + c.payload_at[i], c.payload_len[i]), &ea, &ev);
     }
 out:
     arena_deinit(&a);

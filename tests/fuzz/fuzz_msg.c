@@ -1,5 +1,6 @@
 /* fuzz: -max_len=4096
- * The first byte names the message; what can be unpacked is packed and unpacked again, within the arena's cap. */
+ * The first byte names the message; what can be unpacked is packed and unpacked again, within the arena's cap. (Unknown
+ * fields are left out: protobuf-c reads an overlong field number 0, which it would then write as a malformed one.) */
 #include "msg.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&b, 4 * FUZZ_CAP);
     ProtobufCMessage *m = msg_unpack(d, slice_of(data + 1, size - 1), &a);
     if (a.used > FUZZ_CAP) abort();
-    if (m) {
+    if (m && !m->n_unknown_fields) {
         struct buf packed = {0}, again = {0};
         msg_pack(m, &packed);
         ProtobufCMessage *second = msg_unpack(d, buf_slice(&packed), &b);
