@@ -60,7 +60,7 @@ run "$bin/haechi" ledger --host DEMO-PC
 
 say '5. What did the host do?'
 if [ "$log" = "$sample" ]; then
-    run "$bin/haechi" events --host DEMO-PC --id 1,3,22 --where 'Image endswith \rundll32.exe'
+    run "$bin/haechi" events --host DEMO-PC --id 1,3,22 --where 'Image endswith \rundll32.exe' --limit 10
     guid=$("$bin/haechi" events --host DEMO-PC --id 1 --where 'Image endswith \rundll32.exe' --format json |
         sed -n 's/.*"ProcessGuid":"\({[^}]*}\)".*/\1/p' | head -n 1)
 else

@@ -86,7 +86,7 @@ void event_escape_xml(struct buf *out, struct slice s, bool in_attribute);
 struct slice event_value(const struct event *ev, const char *name);
 
 /* The process GUIDs that the event names (ProcessGuid, ParentProcessGuid, SourceProcessGUID, TargetProcessGUID; never
- * LogonGuid), in order of appearance, without zero GUIDs; at most EVENT_MAX_GUIDS. */
+ * LogonGuid), in order of appearance, each once, without zero GUIDs; at most EVENT_MAX_GUIDS. */
 #define EVENT_MAX_GUIDS 4
 size_t event_process_guids(const struct event *ev, struct guid out[EVENT_MAX_GUIDS]);
 

@@ -25,7 +25,9 @@ size_t event_process_guids(const struct event *ev, struct guid out[EVENT_MAX_GUI
         struct guid g;
         if (!ev->data[i].name.p || !is_process_guid_name(ev->data[i].name)) continue;
         if (guid_parse(ev->data[i].value, &g) || guid_is_zero(&g)) continue;
-        out[n++] = g;
+        size_t seen = 0;
+        while (seen < n && !guid_eq(&out[seen], &g)) seen++;
+        if (seen == n) out[n++] = g;
     }
     return n;
 }

@@ -136,7 +136,7 @@ static void on_start(struct digest *d, struct block *b, const struct event *ev, 
         p->current_directory = known(d, ev, "CurrentDirectory");
         p->start_record = record;
         p->start_stream = b->at->stream;
-        if (parent && parent != p) p->parent = parent->guid;
+        if (parent) p->parent = parent->guid; /* itself, in hostile data: whoever shows the tree cuts it there */
     }
     if (!parent || parent == p || parent->has_start)
         return; /* what a child says of its parent stands in for the rest */

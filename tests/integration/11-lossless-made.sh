@@ -9,7 +9,11 @@ for f in sysmon-made odd-made; do
     send LOSSLESS "$ROOT/tests/data/evtx/$f.evtx"
     haechi events --host LOSSLESS --format xml >"$TMP/$f.out"
     # the expected file is what the reader gives; System's and the data's order and values must be equal line by line
-    sort "$ROOT/tests/data/evtx/$f.xml" | grep -a '^<Event ' >"$TMP/$f.want"
+    # (a lone surrogate, three bytes inside, is written for others as a reference)
+    python3 -c 'import re, sys
+text = sys.stdin.buffer.read().decode("utf-8", "surrogatepass")
+sys.stdout.buffer.write(re.sub("[\ud800-\udfff]", lambda m: "&#x%X;" % ord(m.group()), text).encode())' \
+        <"$ROOT/tests/data/evtx/$f.xml" | grep -a '^<Event ' >"$TMP/$f.want"
     while IFS= read -r line; do
         grep -aqxF -e "$line" "$TMP/$f.out" || fail "$f: not rendered as it came: $(printf %s "$line" | cut -c 1-600)"
     done <"$TMP/$f.want"

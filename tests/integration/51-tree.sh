@@ -61,7 +61,7 @@ same 'PID, latest' "2 reuser.exe seen" "$(tree --pid 104 | names | tail -n 1)"
 refused 'no process had PID 104 at that time; the last one before it ended 2026-11-20T10:07:00' haechi tree --host TREE --pid 104 --at 2026-11-20T10:07:30Z
 refused 'no process had PID 104 at that time; the first one known started' haechi tree --host TREE --pid 104 --at 2026-11-20T10:01:00Z
 refused 'no process with PID 5 is known' haechi tree --host TREE --pid 5
-refused 'no event' haechi tree --host TREE --guid "$(g 1234)"
+refused 'no such process' haechi tree --host TREE --guid "$(g 1234)"
 
 contains 'events that name a process are counted' "$(tree --guid "$(g 5)" | tail -n 1)" '"events":{"1":1,"10":1}'
 same 'SourceProcessGUID is found like SourceProcessGuid' 2 "$(haechi events --host TREE --guid "$(g 5)" --count)"
