@@ -221,6 +221,29 @@ def check_https(c, doc):
         check(b"HTTP" not in answer, "plain text is answered: %r" % answer)
 
 
+def check_limits(c):
+    """Connections of one address beyond 64 are closed; the unix socket is not touched by that."""
+    held = [socket.create_connection(("127.0.0.1", c.port), timeout=20) for _ in range(64)]
+    over = socket.create_connection(("127.0.0.1", c.port), timeout=5)
+    try:
+        answer = over.recv(100)
+    except ConnectionError:
+        answer = b""
+    check(answer == b"", "connection 65 of one address: %r" % answer)
+    r, text = c.ask("GET", "/api/v1/hosts")
+    check(r.status == 200, "the unix socket: %d" % r.status)
+    for s in held + [over]:
+        s.close()
+    for _ in range(100):
+        try:
+            connection, _ = c.https()
+            r, text = c.ask("GET", "/api/v1/hosts", None, {}, connection)
+            break
+        except OSError:
+            time.sleep(0.05)
+    check(r.status == 401, "after that: %d" % r.status)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="t.", dir=os.environ.get("HAECHI_TMP", "/tmp")) as tmp:
         c = Collector(tmp)
@@ -242,6 +265,7 @@ def main():
                 for method, op in ops.items():
                     check_route(c, doc, path, method, op, tmp)
             check_https(c, doc)
+            check_limits(c)
             c.process.send_signal(signal.SIGTERM)
             check(c.process.wait(20) == 0, "haechid ends with %r" % c.process.returncode)
         finally:
