@@ -24,9 +24,11 @@ struct options {
 
 #define OPTION(name, type, member, value, help) {name, type, offsetof(struct options, member), value, help}
 static const struct arg_option option_table[] = {
+    OPTION("after", ARG_STRING, swarm.after, "COMMAND", "a shell command to run after the last ack, before the goodbyes"),
     OPTION("agents", ARG_UINT, agents, "N", "how many agents are simulated (100)"),
     OPTION("at-once", ARG_UINT, at_once, "N", "how many of them open a connection at the same time (32)"),
     OPTION("batch", ARG_UINT, batch, "EVENTS", "events in a batch, 1 to 4096 (100)"),
+    OPTION("before", ARG_STRING, swarm.before, "COMMAND", "a shell command to run when all is ready, before the clock starts"),
     OPTION("collector", ARG_STRING, swarm.collector, "HOST:PORT", "the collector, if not the one of the token"),
     OPTION("events", ARG_UINT, swarm.events, "N", "end after so many events of all agents together"),
     OPTION("file", ARG_STRING, file, "FILE", "the events to replay: event XML or .evtx, - for standard input (XML)"),

@@ -81,11 +81,17 @@ static void end_if_over(struct swarm *w) {
     for (int i = 0; i < 2; i++) uv_close((uv_handle_t *)&w->signals[i], NULL);
 }
 
+/* The loop stands still meanwhile: nothing is under way then. */
+static void run_command(const char *command) {
+    if (command && system(command)) fprintf(stderr, "haechi-load: this command failed: %s\n", command);
+}
+
 static void close_all(struct swarm *w) {
     if (w->phase >= PHASE_CLOSING) return;
     if (w->begin_us && !w->end_us) {
         w->end_us = now_us();
         w->cpu_used = cpu_s() - w->cpu_at_begin;
+        run_command(w->o->after);
     }
     enter(w, PHASE_CLOSING);
     for (uint32_t i = 0; i < w->o->agents; i++) sim_finish(&w->sims[i]);
@@ -151,6 +157,8 @@ static void on_pace(uv_timer_t *timer) {
 }
 
 static void run(struct swarm *w) {
+    run_command(w->o->before);
+    uv_update_time(&w->loop);
     enter(w, PHASE_RUNNING);
     w->begin_us = now_us();
     w->cpu_at_begin = cpu_s();

@@ -20,6 +20,9 @@ struct swarm_options {
     uint64_t prepared; /* events made into batches before the clock starts */
     unsigned threads;  /* that make them */
     bool hold;         /* connect and heartbeat, send nothing */
+    /* Shell commands, for measuring: when all are up and the prepared batches are made, just before the clock starts;
+     * after the last ack, before the goodbyes. NULL: none. */
+    const char *before, *after;
 };
 
 struct swarm_report {
