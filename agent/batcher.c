@@ -120,7 +120,11 @@ static struct open_log *log_of(struct batcher *b, struct slice channel, struct s
         unused = oldest;
     }
     b->last = (size_t)(unused - b->logs);
-    if (!unused->builder) unused->builder = batch_builder_new(b->o.zstd_level);
+    if (!unused->builder) { /* all logs share one set of zstd contexts, which are large */
+        struct batch_builder *other = NULL;
+        for (size_t i = 0; i < BATCHER_MAX_LOGS && !other; i++) other = b->logs[i].builder;
+        unused->builder = other ? batch_builder_new_beside(other) : batch_builder_new(b->o.zstd_level);
+    }
     set(&unused->channel, channel);
     set(&unused->computer, computer);
     set(&unused->before, buf_slice(&b->position));

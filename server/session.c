@@ -190,7 +190,7 @@ static void on_goodbye(struct session *s, struct slice body) {
 
 static void on_ready_frame(struct session *s, enum frame_type t, struct slice body) {
     switch (t) {
-    case FRAME_BATCH: on_batch(s, body.len); break;
+    case FRAME_BATCH: on_batch(s, body.len < 4 ? 0 : body.len - 4); break; /* credit counts blocks (PROTOCOL.md) */
     case FRAME_HEARTBEAT: on_heartbeat(s, body); break;
     case FRAME_POSITION_QUERY: start_job(s, JOB_POSITIONS, body, SESSION_BUSY); break;
     case FRAME_GAP: start_job(s, JOB_GAP, body, SESSION_BUSY); break;
