@@ -21,7 +21,7 @@
 #define BATCH_MAX_NAME 1024u /* channel, computer */
 #define BATCH_DIGEST_LEN 16
 
-#define EPOCH_FIND 0u                /* "the collector finds the epoch by the records' times" */
+#define EPOCH_FIND 0u                      /* "the collector finds the epoch by the records' times" */
 #define EPOCH_CONTENT UINT32_C(0xffffffff) /* events without a record id: identified by event_content_hash */
 
 /* Consecutive ascending record ids. first_time and last_time are those of the first and the last record. */
@@ -68,17 +68,19 @@ MUST_USE enum status batch_finish(struct batch_builder *b, struct buf *out, uint
 /* Reads and checks the header against itself and the limits (sums, order, lengths). Nothing but `header` is read.
  * *ret borrows from `header` and from `a`. ST_FORMAT, ST_TOOBIG, ST_CORRUPT (disagrees with itself), ST_VERSION (a
  * dictionary that is not known here), ST_NOMEM. */
-MUST_USE enum status batch_header_parse(struct slice header, struct arena *a, struct batch_header *ret, struct error *err);
+MUST_USE enum status batch_header_parse(struct slice header, struct arena *a, struct batch_header *ret,
+                                        struct error *err);
 /* `body` is what follows the header: lengths and digest. ST_CORRUPT when the digest does not hold. */
-MUST_USE enum status batch_check(const struct batch_header *h, struct slice header, struct slice body, struct error *err);
+MUST_USE enum status batch_check(const struct batch_header *h, struct slice header, struct slice body,
+                                 struct error *err);
 
 struct batch_columns {
     uint32_t n;
-    const uint64_t *record_id, *time; /* FILETIME */
-    const uint32_t *event_id; /* 0xffffffff for anything larger */
-    const uint8_t *n_guids;                       /* per event, at most EVENT_MAX_GUIDS */
-    const uint16_t (*guid)[EVENT_MAX_GUIDS];      /* indexes into the header's table */
-    const uint32_t *payload_at, *payload_len;     /* of the encoded event in the raw payload */
+    const uint64_t *record_id, *time;         /* FILETIME */
+    const uint32_t *event_id;                 /* 0xffffffff for anything larger */
+    const uint8_t *n_guids;                   /* per event, at most EVENT_MAX_GUIDS */
+    const uint16_t (*guid)[EVENT_MAX_GUIDS];  /* indexes into the header's table */
+    const uint32_t *payload_at, *payload_len; /* of the encoded event in the raw payload */
 };
 
 struct batch_reader; /* a zstd context and buffers, reused from block to block; one thread each */

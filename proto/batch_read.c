@@ -136,8 +136,7 @@ static inline uint64_t varint(struct reader *r) {
     return !r->bad && r->p < r->end && *r->p < 0x80 ? *r->p++ : reader_varint(r);
 }
 
-static enum status read_times(struct reader *r, const struct batch_header *h, struct arrays *a,
-                              struct error *err) {
+static enum status read_times(struct reader *r, const struct batch_header *h, struct arrays *a, struct error *err) {
     size_t i = 0;
     uint64_t min = UINT64_MAX, max = 0;
     for (size_t k = 0; k < h->n_runs; k++) {
@@ -178,8 +177,7 @@ static uint8_t record_id_len(uint64_t id) {
 }
 
 /* Every index within the table, and every entry of the table named by some event. */
-static enum status read_guids(struct reader *r, const struct batch_header *h, struct arrays *a,
-                              struct error *err) {
+static enum status read_guids(struct reader *r, const struct batch_header *h, struct arrays *a, struct error *err) {
     size_t n_table = h->guids.len / GUID_LEN, n_seen = 0;
     uint8_t seen[BATCH_MAX_HEADER / GUID_LEN / 8] = {0};
     for (size_t i = 0; i < h->n_events; i++) {
@@ -210,8 +208,7 @@ static enum status read_guids(struct reader *r, const struct batch_header *h, st
     return ST_OK;
 }
 
-static enum status read_lengths(struct reader *r, const struct batch_header *h, struct arrays *a,
-                                struct error *err) {
+static enum status read_lengths(struct reader *r, const struct batch_header *h, struct arrays *a, struct error *err) {
     uint64_t at = 0, raw = 0;
     for (size_t i = 0; i < h->n_events; i++) {
         uint64_t len = varint(r);
@@ -231,8 +228,8 @@ static enum status read_lengths(struct reader *r, const struct batch_header *h, 
     return ST_OK;
 }
 
-static enum status open_into(struct batch_reader *r, struct opened *o, const struct batch_header *h,
-                             struct slice body, struct error *err) {
+static enum status open_into(struct batch_reader *r, struct opened *o, const struct batch_header *h, struct slice body,
+                             struct error *err) {
     o->valid = false;
     if (body.len < h->columns_len) return error_set(err, ST_CORRUPT, "the block is cut");
     if (make_arrays(o, h->n_events)) return error_set(err, ST_NOMEM, "no memory for %u events", h->n_events);

@@ -19,7 +19,7 @@ struct frame_kind {
 
 static struct frame_kind kind_of(unsigned t) {
     switch (t) {
-#define FRAME_CASE(name, number, max, sender)                                                                          \
+#define FRAME_CASE(name, number, max, sender) \
     case number: return (struct frame_kind){&#name[FRAME_NAME_OFFSET], max, sender};
         FRAME_LIST(FRAME_CASE)
 #undef FRAME_CASE

@@ -15,20 +15,20 @@
 #define FRAME_HEAD_LEN 5
 
 /* type number, name, largest body, who sends it: 1 agent, 2 collector, 3 both */
-#define FRAME_LIST(X)                                                                                                  \
-    X(FRAME_HELLO, 1, 256 * 1024, 1)                                                                                   \
-    X(FRAME_WELCOME, 2, 1024 * 1024, 2)                                                                                \
-    X(FRAME_BATCH, 3, 4 * 1024 * 1024 + 4, 1)                                                                          \
-    X(FRAME_ACK, 4, 256 * 1024, 2)                                                                                     \
-    X(FRAME_HEARTBEAT, 5, 256 * 1024, 1)                                                                               \
-    X(FRAME_HEARTBEAT_REPLY, 6, 4096, 2)                                                                               \
-    X(FRAME_POSITION_QUERY, 7, 256 * 1024, 1)                                                                          \
-    X(FRAME_POSITION_REPLY, 8, 1024 * 1024, 2)                                                                         \
-    X(FRAME_RENEW, 9, 16 * 1024, 1)                                                                                    \
-    X(FRAME_RENEWED, 10, 256 * 1024, 2)                                                                                \
-    X(FRAME_GOODBYE, 11, 4096, 3)                                                                                      \
-    X(FRAME_GAP, 12, 16 * 1024, 1)                                                                                     \
-    X(FRAME_ENROLL, 32, 64 * 1024, 1)                                                                                  \
+#define FRAME_LIST(X)                          \
+    X(FRAME_HELLO, 1, 256 * 1024, 1)           \
+    X(FRAME_WELCOME, 2, 1024 * 1024, 2)        \
+    X(FRAME_BATCH, 3, 4 * 1024 * 1024 + 4, 1)  \
+    X(FRAME_ACK, 4, 256 * 1024, 2)             \
+    X(FRAME_HEARTBEAT, 5, 256 * 1024, 1)       \
+    X(FRAME_HEARTBEAT_REPLY, 6, 4096, 2)       \
+    X(FRAME_POSITION_QUERY, 7, 256 * 1024, 1)  \
+    X(FRAME_POSITION_REPLY, 8, 1024 * 1024, 2) \
+    X(FRAME_RENEW, 9, 16 * 1024, 1)            \
+    X(FRAME_RENEWED, 10, 256 * 1024, 2)        \
+    X(FRAME_GOODBYE, 11, 4096, 3)              \
+    X(FRAME_GAP, 12, 16 * 1024, 1)             \
+    X(FRAME_ENROLL, 32, 64 * 1024, 1)          \
     X(FRAME_ENROLL_REPLY, 33, 256 * 1024, 2)
 
 enum frame_type {
@@ -39,8 +39,8 @@ enum frame_type {
 
 enum frame_sender { FRAME_FROM_AGENT = 1, FRAME_FROM_COLLECTOR = 2 };
 
-const char *frame_name(enum frame_type t);  /* "HELLO", or "?" */
-size_t frame_max(enum frame_type t);        /* 0: no such type */
+const char *frame_name(enum frame_type t); /* "HELLO", or "?" */
+size_t frame_max(enum frame_type t);       /* 0: no such type */
 
 struct frame_reader {
     enum frame_sender from; /* what the peer may send */

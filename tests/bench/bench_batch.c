@@ -195,8 +195,8 @@ static void print_row(size_t per_batch, const char *dict, const struct result *r
     printf("%6zu  %-5s %7.2f %6.1f %6.2f %8.1f %8.1f | %7.3f %7.3f %7zu | %6.0f %7.3f %7.3f %7.3f\n", per_batch, dict,
            (double)r->header / n, (double)r->guids / n, (double)r->columns / n, (double)r->payload / n,
            (double)(r->header + r->columns + r->payload) / n, r->build_s * us,
-           (double)r->payload_raw / r->build_s / 1e6 / 1000, r->zstd_bytes / 1024, r->parse_s * 1e9 / (double)r->batches, r->check_s * us,
-           r->columns_s * us, r->payload_s * us);
+           (double)r->payload_raw / r->build_s / 1e6 / 1000, r->zstd_bytes / 1024,
+           r->parse_s * 1e9 / (double)r->batches, r->check_s * us, r->columns_s * us, r->payload_s * us);
 }
 
 int main(int argc, char **argv) {
@@ -223,8 +223,9 @@ int main(int argc, char **argv) {
     }
     printf("%zu events of %zu hosts\n", n_events, n_hosts);
     printf("                 bytes/event                                | build                    | open, us/event\n");
-    printf("events  dict   header  guids columns payload    total |  us/ev     GB/s zstd KB | header  digest columns payload\n"
-           "                                                                                   ns/batch\n");
+    printf(
+        "events  dict   header  guids columns payload    total |  us/ev     GB/s zstd KB | header  digest columns payload\n"
+        "                                                                                   ns/batch\n");
     static const size_t sizes[] = {20, 100, 1000};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct result without = run(sizes[i], false), with = run(sizes[i], true);

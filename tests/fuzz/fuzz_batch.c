@@ -9,8 +9,7 @@
 
 static struct batch_reader *reader;
 
-static void open_block(struct slice header, struct slice body)
-{
+static void open_block(struct slice header, struct slice body) {
     struct arena a, ea;
     struct batch_header h;
     struct batch_columns c;
@@ -39,8 +38,7 @@ out:
     arena_deinit(&ea);
 }
 
-static void digest_and_open(struct buf *header, struct slice body)
-{
+static void digest_and_open(struct buf *header, struct slice body) {
     size_t before = header->len - BATCH_DIGEST_FIELD_LEN;
     header->p[before] = BATCH_DIGEST << 3 | WIRE_BYTES;
     header->p[before + 1] = BATCH_DIGEST_LEN;
@@ -48,21 +46,19 @@ static void digest_and_open(struct buf *header, struct slice body)
     open_block(buf_slice(header), body);
 }
 
-static void compress(struct slice raw, struct buf *out)
-{
+static void compress(struct slice raw, struct buf *out) {
     buf_reserve(out, ZSTD_compressBound(raw.len));
-    out->len += ZSTD_compress(out->p + out->len, ZSTD_compressBound(raw.len), raw.len ? (const void *)raw.p : "", raw.len, 1);
+    out->len +=
+        ZSTD_compress(out->p + out->len, ZSTD_compressBound(raw.len), raw.len ? (const void *)raw.p : "", raw.len, 1);
 }
 
-static void put_number(struct buf *out, enum batch_field f, uint64_t v)
-{
+static void put_number(struct buf *out, enum batch_field f, uint64_t v) {
     buf_varint(out, (uint64_t)f << 3 | WIRE_VARINT);
     buf_varint(out, v);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!reader) reader = batch_reader_new();
     if (!size) return 0;
     struct reader in = reader_of(slice_of(data + 1, size - 1));

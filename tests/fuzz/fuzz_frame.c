@@ -5,8 +5,7 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
     size_t piece = 1 + (data[0] >> 1) % 64;
     struct slice all = slice_of(data + 1, size - 1);

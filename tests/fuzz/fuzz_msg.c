@@ -8,16 +8,24 @@
 #define FUZZ_CAP (256u * 1024)
 
 static const ProtobufCMessageDescriptor *const kinds[] = {
-    &haechi__hello__descriptor,          &haechi__welcome__descriptor,        &haechi__ack__descriptor,
-    &haechi__heartbeat__descriptor,      &haechi__heartbeat_reply__descriptor, &haechi__position_query__descriptor,
-    &haechi__position_reply__descriptor, &haechi__renew__descriptor,          &haechi__renewed__descriptor,
-    &haechi__goodbye__descriptor,        &haechi__gap__descriptor,            &haechi__enroll_request__descriptor,
-    &haechi__enroll_reply__descriptor,   &haechi__batch_header__descriptor,
+    &haechi__hello__descriptor,
+    &haechi__welcome__descriptor,
+    &haechi__ack__descriptor,
+    &haechi__heartbeat__descriptor,
+    &haechi__heartbeat_reply__descriptor,
+    &haechi__position_query__descriptor,
+    &haechi__position_reply__descriptor,
+    &haechi__renew__descriptor,
+    &haechi__renewed__descriptor,
+    &haechi__goodbye__descriptor,
+    &haechi__gap__descriptor,
+    &haechi__enroll_request__descriptor,
+    &haechi__enroll_reply__descriptor,
+    &haechi__batch_header__descriptor,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
     const ProtobufCMessageDescriptor *d = kinds[data[0] % (sizeof kinds / sizeof *kinds)];
     struct arena a, b;

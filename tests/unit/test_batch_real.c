@@ -41,7 +41,8 @@ static void check_block(struct slice block, size_t header_len, struct slice *lin
         if (event_decode(slice_of(payload.p + c.payload_at[i], c.payload_len[i]), &ea, &out)) fail_msg("event %u", i);
         event_write_xml(&in, &want);
         event_write_xml(&out, &got);
-        if (!slice_eq(buf_slice(&want), buf_slice(&got))) fail_msg("wanted %s\ngot %s", buf_cstr(&want), buf_cstr(&got));
+        if (!slice_eq(buf_slice(&want), buf_slice(&got)))
+            fail_msg("wanted %s\ngot %s", buf_cstr(&want), buf_cstr(&got));
         assert_true(c.time[i] == in.time && c.record_id[i] == in.record_id.v && c.event_id[i] == in.event_id.v);
         size_t n_guids = event_process_guids(&in, guids);
         assert_int_equal(n_guids, c.n_guids[i]);

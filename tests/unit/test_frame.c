@@ -65,7 +65,11 @@ static void test_refusals(void **state) {
         {"hello over its limit", {1, 0, 4, 0, FRAME_HELLO}, FRAME_FROM_AGENT, 0, ST_TOOBIG},
         {"hello of 4 GB", {255, 255, 255, 255, FRAME_HELLO}, FRAME_FROM_AGENT, 0, ST_TOOBIG},
         {"hello over the reader's limit", {1, 4, 0, 0, FRAME_HELLO}, FRAME_FROM_AGENT, 1024, ST_TOOBIG},
-        {"a limit above the type's changes nothing", {1, 16, 0, 0, FRAME_GOODBYE}, FRAME_FROM_AGENT, 1 << 20, ST_TOOBIG},
+        {"a limit above the type's changes nothing",
+         {1, 16, 0, 0, FRAME_GOODBYE},
+         FRAME_FROM_AGENT,
+         1 << 20,
+         ST_TOOBIG},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct frame_reader r;
@@ -137,8 +141,7 @@ static void test_no_memory(void **state) {
         enum status st;
         frame_reader_init(&r, FRAME_FROM_AGENT);
         mem_test_fail_at(n);
-        while ((st = frame_next(&r, &in, &t, &body, NULL)) == ST_OK) {
-        }
+        while ((st = frame_next(&r, &in, &t, &body, NULL)) == ST_OK) {}
         mem_test_fail_at(0);
         frame_reader_deinit(&r);
         buf_free(&b);

@@ -18,7 +18,7 @@ static struct buf welcome(size_t n_positions) {
         list[i] = &p[i];
     }
     w.protocol = 1;
-    w.host_name = (char *)(uintptr_t)"host";
+    w.host_name = (char *)(uintptr_t) "host";
     w.positions = list;
     w.n_positions = n_positions;
     struct buf b = {0};
