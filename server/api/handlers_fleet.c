@@ -128,7 +128,7 @@ static enum step done(struct buf *out, enum status st, struct error *err) {
 
 enum step revoke_step(struct call *c, struct buf *out, struct error *err) {
     static const char *const keys[] = {"reason", NULL};
-    struct fleet_host h;
+    struct fleet_host h = {0};
     yyjson_doc *doc = NULL;
     enum status st = call_json(c, keys, &doc, err);
     if (st) return call_fail(err, st);
@@ -174,7 +174,7 @@ enum step tags_step(struct call *c, struct buf *out, struct error *err) {
     static const char *const keys[] = {"add", "remove", NULL};
     const char *add[MAX_TAGS], *removed[MAX_TAGS];
     size_t n_add, n_removed = 0;
-    struct fleet_host h;
+    struct fleet_host h = {0};
     yyjson_doc *doc = NULL;
     enum status st = call_json(c, keys, &doc, err);
     if (st) return call_fail(err, st);

@@ -279,7 +279,8 @@ static void put_holes(const struct ledger *l, uint64_t n, struct buf *out) {
 
 static void put_log(const struct fleet_host *h, const struct db_stream *s, bool only_holes, struct buf *out) {
     bool by_content = s->epoch == EPOCH_CONTENT;
-    struct hole_counts n = by_content ? (struct hole_counts){0} : count_holes(s->ledger);
+    struct hole_counts n = {0};
+    if (!by_content) n = count_holes(s->ledger);
     const struct ledger_span *highest = by_content ? NULL : ledger_highest(s->ledger);
     if (only_holes && !n.n) return;
     jout_object(out, NULL);

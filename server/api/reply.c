@@ -92,12 +92,11 @@ int reply_http_of(enum status st) {
     case ST_INVALID:
     case ST_FORMAT:
     case ST_PROTO: return 400;
-    case ST_AUTH:
-    case ST_EXPIRED:
-    case ST_REVOKED: return 401;
     case ST_DENIED: return 403;
     case ST_NOTFOUND: return 404;
-    case ST_EXISTS: return 409;
+    case ST_EXISTS:
+    case ST_EXPIRED:
+    case ST_REVOKED: return 409;
     case ST_TOOBIG: return 413;
     case ST_BUSY:
     case ST_AGAIN:
