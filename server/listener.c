@@ -10,6 +10,7 @@
 #include "log.h"
 #include "mem.h"
 #include "queue.h"
+#include "refusals.h"
 
 #include <assert.h>
 #include <netinet/in.h>
@@ -33,6 +34,7 @@ struct loop {
     struct list peers;
     size_t n_peers;
     struct address_table addresses;
+    struct refusals refusals;
     struct list dirty; /* peers that have acks to send */
     size_t n_unread;   /* peers that are not read */
     bool accept_waits; /* the kernel has connections that limits keep out for now */
@@ -203,6 +205,20 @@ static const struct session_io peer_io = {io_now_ms,   io_now,   io_send, io_can
 
 /* ---- connections ---- */
 
+/* A certificate that is not let in, or a peer that does not accept ours. */
+static void note_refused(struct peer *p, const char *address, enum status why, const char *text) {
+    struct listener *l = p->loop->l;
+    if (!l->o.notice || (why != ST_AUTH && why != ST_REVOKED && why != ST_EXPIRED)) return;
+    char who[200], detail[ERROR_TEXT_MAX + 80];
+    const struct tls_peer *claimed = conn_peer(p->conn);
+    size_t n = strcspn(address, "]");
+    n += strcspn(address + n, ":");
+    snprintf(who, sizeof who, "%s%.*s", claimed->common_name, *claimed->common_name ? 0 : (int)n, address);
+    if (!refusals_pass(&p->loop->refusals, who, (int)why, clock_mono_ms() + 1)) return;
+    snprintf(detail, sizeof detail, "from %s: %s", address, text && *text ? text : status_text(why));
+    l->o.notice(l->o.notice_ctx, 0, "connection refused", log_peer(slice_str(who)), log_peer(slice_str(detail)));
+}
+
 static void open_agent(struct peer *p, const char *address) {
     struct listener *l = p->loop->l;
     struct fleet_host host = {0};
@@ -213,6 +229,7 @@ static void open_agent(struct peer *p, const char *address) {
         log_warn("listener", "%s: an agent without a certificate of this collector (%s); closing the connection",
                  address, err.msg[0] ? err.msg : status_text(st));
         stats_add(l->o.stats, STATS_connections_refused, 1);
+        note_refused(p, address, ST_AUTH, "an agent without a certificate of this collector");
         conn_close(p->conn, st, "no valid certificate");
         return;
     }
@@ -254,6 +271,7 @@ static void on_closed(struct conn *c, void *owner, enum status why, const char *
         stats_add(lp->l->o.stats, STATS_handshake_failures, 1);
         log_info("listener", "%s: no session: %s", address,
                  text && *text ? log_peer(slice_str(text)) : status_text(why));
+        note_refused(p, address, why, text);
         handshake_over(p);
     }
     session_closed(&p->session, why, text);

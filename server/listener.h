@@ -25,6 +25,9 @@ struct listener_options {
     struct fleet *fleet;
     struct ingest *ingest;
     struct stats *stats;
+    /* For the audit log: a host or a stranger that was not let in; any thread, must not block. host 0: not known. NULL: not told. */
+    void (*notice)(void *ctx, uint32_t host, const char *action, const char *object, const char *detail);
+    void *notice_ctx;
 };
 /* ST_BUSY: the port is in use. */
 MUST_USE enum status listener_start(const struct listener_options *o, struct listener **ret, struct error *err);

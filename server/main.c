@@ -108,7 +108,10 @@ static void write_notices(struct collector *c) {
     for (struct notice *n; (n = queue_try_take(c->notices)); mem_free(n)) {
         char actor[24];
         struct error err = {0};
-        snprintf(actor, sizeof actor, "host:%u", n->host);
+        if (n->host)
+            snprintf(actor, sizeof actor, "host:%u", n->host);
+        else
+            snprintf(actor, sizeof actor, "collector");
         if (fleet_audit(c->fleet, actor, n->action, n->object, n->detail, &err)) {
             log_error("main", "the audit log misses \"%s\" of %s: %s", n->action, actor, err.msg);
         }
@@ -338,7 +341,9 @@ static enum status open_listener(struct collector *c, struct error *err) {
                                  .db = c->db,
                                  .fleet = c->fleet,
                                  .ingest = c->ingest,
-                                 .stats = c->stats};
+                                 .stats = c->stats,
+                                 .notice = on_notice,
+                                 .notice_ctx = c};
     enum status st = listener_start(&o, &c->listener, err);
     if (st) return st;
     fleet_on_cut(c->fleet, listener_cut, c->listener);
