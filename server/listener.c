@@ -211,9 +211,11 @@ static void note_refused(struct peer *p, const char *address, enum status why, c
     if (!l->o.notice || (why != ST_AUTH && why != ST_REVOKED && why != ST_EXPIRED)) return;
     char who[200], detail[ERROR_TEXT_MAX + 80];
     const struct tls_peer *claimed = conn_peer(p->conn);
-    size_t n = strcspn(address, "]");
-    n += strcspn(address + n, ":");
-    snprintf(who, sizeof who, "%s%.*s", claimed->common_name, *claimed->common_name ? 0 : (int)n, address);
+    const char *port = strrchr(address, ':');
+    if (*claimed->common_name)
+        snprintf(who, sizeof who, "%s", claimed->common_name);
+    else
+        snprintf(who, sizeof who, "%.*s", (int)(port ? (size_t)(port - address) : strlen(address)), address);
     if (!refusals_pass(&p->loop->refusals, who, (int)why, clock_mono_ms() + 1)) return;
     snprintf(detail, sizeof detail, "from %s: %s", address, text && *text ? text : status_text(why));
     l->o.notice(l->o.notice_ctx, 0, "connection refused", log_peer(slice_str(who)), log_peer(slice_str(detail)));
