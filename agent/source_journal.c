@@ -258,7 +258,7 @@ enum status source_journal_open(const struct source_options *o, struct source **
     struct line_source *l = line_new(o);
     char after[SOURCE_MAX_POSITION + 32];
     struct slice cursor =
-        slice_starts(o->position, SLICE_LIT("cursor ")) ? slice_from(o->position, 7) : (struct slice){NULL, 0};
+        slice_starts(o->position, SLICE_LIT("cursor ")) ? slice_from(o->position, 7) : SLICE_LIT("");
     snprintf(after, sizeof after, "--after-cursor=%.*s", (int)slice_head(cursor, JOURNAL_MAX_CURSOR).len,
              (const char *)cursor.p);
     /* Trusted fields are matched by journalctl already and checked again by us. */
