@@ -366,9 +366,8 @@ static void enrolled(struct session *s, struct job *j) {
     stats_add(s->stats, r.result == ENROLL_GRANTED ? STATS_enrolments : STATS_enrolments_refused, 1);
     if (r.result == ENROLL_GRANTED)
         log_info("enrol", "host %s enrolled from %s", log_peer(slice_str(e->host_name)), s->address);
-    else
-        log_warn("enrol", "%s from %s: %s", r.result == ENROLL_PENDING ? "pending" : "refused", s->address,
-                 log_peer(slice_str(r.reason)));
+    else if (failed) /* the fleet says why it refuses */
+        log_warn("enrol", "refused from %s: %s", s->address, log_peer(slice_str(r.reason)));
     session_close(s, ST_CLOSED, 0, "done");
 }
 
