@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define DEFAULT_AHEAD UINT64_C(1000000)
+#define MAX_AHEAD UINT64_C(20000000) /* about a gigabyte */
 #define DEFAULT_SECONDS 10u
 
 struct options {
@@ -38,7 +39,7 @@ static const struct arg_option option_table[] = {
     OPTION("max-read", ARG_UINT, max_events, "N", "read no more events of the file than that (100000)"),
     OPTION("prefix", ARG_STRING, swarm.prefix, "NAME", "the hosts are called NAME-00001 and so on"),
     OPTION("prepare", ARG_UINT, swarm.prepared, "EVENTS",
-           "make so many events into batches before the clock starts (without --rate: --events, or a million)"),
+           "make so many events into batches before the clock starts (--events, or --rate times --seconds, or a million)"),
     OPTION("quiet", ARG_FLAG, quiet, NULL, "no line of progress"),
     OPTION("rate", ARG_UINT, swarm.rate, "N", "events a second of all agents together; else as fast as acks come"),
     OPTION("seconds", ARG_UINT, swarm.seconds, "N", "end after so many seconds (10, unless --events is given)"),
@@ -90,7 +91,12 @@ static enum status check(struct options *o, struct error *err) {
     }
     struct swarm_options *s = &o->swarm;
     if (!s->events && !s->seconds) s->seconds = DEFAULT_SECONDS;
-    if (!s->prepared && !s->rate) s->prepared = s->events ? s->events : DEFAULT_AHEAD;
+    if (!s->prepared) {
+        uint64_t likely = s->rate && s->seconds && s->rate < MAX_AHEAD / s->seconds ? s->rate * s->seconds : MAX_AHEAD;
+        if (!s->rate && !s->events) likely = DEFAULT_AHEAD;
+        s->prepared = s->events ? s->events : likely;
+        if (s->prepared > MAX_AHEAD) s->prepared = MAX_AHEAD;
+    }
     s->agents = (uint32_t)o->agents;
     s->at_once = (uint32_t)o->at_once;
     s->batch = (uint32_t)o->batch;
