@@ -338,7 +338,7 @@ static void welcome(struct session *s, const struct job *j) {
                                                  .domain = slice_str(h->domain),
                                                  .hostname = slice_str(h->hostname)});
     uint64_t apart = h->time > w.time ? h->time - w.time : w.time - h->time;
-    if (apart > 3600 * FILETIME_SECOND) {
+    if (h->time && apart > 3600 * FILETIME_SECOND) {
         log_warn("session", "host %s: its clock is %llu s %s ours; its events keep its times", s->name,
                  (unsigned long long)(apart / FILETIME_SECOND), h->time > w.time ? "ahead of" : "behind");
     }
