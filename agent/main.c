@@ -12,6 +12,7 @@
 #include "text.h"
 #include "tls.h"
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -220,6 +221,9 @@ static const struct arg_command *find_command(const char *word) {
 }
 
 int main(int argc, char **argv) {
+#ifdef SIGPIPE
+    signal(SIGPIPE, SIG_IGN); /* a collector that goes away is an error to handle, not an end */
+#endif
     if (argc < 2) {
         help_all();
         return EXIT_USAGE;
