@@ -14,6 +14,8 @@
 #include "procs.h"
 #include "queue.h"
 
+#include <stdio.h>
+
 #include <stdlib.h>
 #include <time.h>
 #include <uv.h>
@@ -261,6 +263,9 @@ static void report_bad(struct digest *d, const struct db_block *at, const char *
     if (log_limit_pass(&d->bad_limit, 1000, &more)) {
         log_error("digest", "block %llu.%u of host %u is skipped (%u more before it): %s", (unsigned long long)at->seq,
                   at->index, at->host, more, why);
+        char object[48];
+        snprintf(object, sizeof object, "block %llu.%u", (unsigned long long)at->seq, at->index);
+        if (d->o.notice) d->o.notice(d->o.notice_ctx, at->host, "block.unreadable", object, why);
     }
 }
 

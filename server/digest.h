@@ -22,6 +22,9 @@ struct digest_options {
     unsigned idle_ms; /* a run is written when it is this old; 0: DIGEST_IDLE_MS */
     void (*progress)(void *ctx, uint64_t seq, uint64_t last_seq); /* on the digest thread, now and then; may be NULL */
     void *progress_ctx;
+    /* A stored block that does not say the truth about itself, for the audit log; on the digest thread, at most one a second. */
+    void (*notice)(void *ctx, uint32_t host, const char *action, const char *object, const char *detail);
+    void *notice_ctx;
 };
 /* Refills storage's directory of blocks that are not indexed yet (so that queries see them at once), then starts. */
 MUST_USE enum status digest_start(const struct digest_options *o, struct digest **ret, struct error *err);

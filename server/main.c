@@ -312,8 +312,13 @@ static enum status open_ingest(struct collector *c, struct error *err) {
                                .notice_ctx = c};
     enum status st = ingest_start(&o, &c->ingest, err);
     if (st) return st;
-    struct digest_options d = {
-        .db = c->db, .writer = ingest_writer(c->ingest), .stats = c->stats, .progress = on_progress, .progress_ctx = c};
+    struct digest_options d = {.db = c->db,
+                               .writer = ingest_writer(c->ingest),
+                               .stats = c->stats,
+                               .progress = on_progress,
+                               .progress_ctx = c,
+                               .notice = on_notice,
+                               .notice_ctx = c};
     st = digest_start(&d, &c->digest, err);
     if (st) return st;
     ingest_on_committed(c->ingest, digest_wake, c->digest);
