@@ -3,7 +3,7 @@
 # which, the audit log knows, no host appears, and the host that enrolled properly is as it was.
 . "$(dirname "$0")/../lib.sh"
 need python3
-edit() { python3 "$ROOT/tests/integration/token.py" "$@"; }
+edit() { python3 "$ROOT/tests/integration/made_token.py" "$@"; }
 audit() { haechi audit --json | head -n 1; }
 fits() { printf '%s\n' "$2" | grep -qE -e "$3" || fail "$1: no \"$3\" in: $2"; }
 log() { tail -n "${1:-2}" "$TMP/collector.log"; }

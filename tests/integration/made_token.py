@@ -1,4 +1,4 @@
-"""Made-up enrolment tokens: token.py TOKEN [address=HOST:PORT] [secret=HEX] [id=HEX] [pin-of=TOKEN]: TOKEN, changed, with a right checksum."""
+"""Made-up enrolment tokens: made_token.py TOKEN [address=HOST:PORT] [secret=HEX] [id=HEX] [pin-of=TOKEN]: TOKEN, changed, with a right checksum."""
 import base64
 import sys
 import zlib
