@@ -15,7 +15,6 @@
 #include "queue.h"
 
 #include <stdio.h>
-
 #include <stdlib.h>
 #include <time.h>
 #include <uv.h>
