@@ -289,9 +289,12 @@ MUST_USE enum status query_new(struct db *db, struct query_spec *spec, struct qu
     arena_init(&q->arena, EVENT_ARENA_CAP);
     for (size_t i = 0; i < N_PAYLOADS; i++) q->payloads[i].plan = UINT32_MAX;
     q->seq = db_last_seq(db);
-    enum status st = q->spec.filter.has_guid
-                         ? db_guid_blocks(db, q->spec.host, &q->spec.filter.guid, &q->plan, &q->n_plan, err)
-                         : db_host_blocks(db, q->spec.host, q->spec.since, q->spec.until, &q->plan, &q->n_plan, err);
+    enum status st = ST_OK;
+    if (q->spec.filter.has_guid && !q->spec.new_only) {
+        st = db_guid_blocks(db, q->spec.host, &q->spec.filter.guid, &q->plan, &q->n_plan, err);
+    } else if (!q->spec.new_only) {
+        st = db_host_blocks(db, q->spec.host, q->spec.since, q->spec.until, &q->plan, &q->n_plan, err);
+    }
     if (!st) st = load_streams(q, err);
     if (st) {
         query_free(&q);

@@ -19,6 +19,7 @@ struct query_spec {
     struct filter filter;  /* moved into the query, also on failure */
     uint64_t limit;        /* 0: all */
     bool reverse;          /* newest first */
+    bool new_only;         /* nothing that is committed now: for query_follow, what arrives from here on */
     enum render_format format;
 };
 

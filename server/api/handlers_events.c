@@ -53,6 +53,7 @@ static enum status read_events(struct call *c, struct events *e, struct query_sp
     if (!st) st = call_uint(c, "limit", &q->limit, err);
     if (!st) st = call_flag(c, "reverse", &q->reverse, err);
     if (!st) st = call_flag(c, "follow", &e->follow, err);
+    q->new_only = e->follow && !call_param(c, "since");
     if (!st) st = call_flag(c, "count", &e->count, err);
     if (!st && format && render_format_parse(format, &q->format)) {
         st = error_set(err, ST_INVALID, "format=%s: json, xml and csv are known", log_peer(slice_str(format)));

@@ -27,7 +27,7 @@ static const struct arg_option events_options[] = {
     {"search", ARG_STRING, offsetof(struct events, search), "TEXT", "only events with this text in a value, upper and lower case alike"},
     {"limit", ARG_UINT, offsetof(struct events, limit), "N", "at most N events (a table: 1000; else all)"},
     {"reverse", ARG_FLAG, offsetof(struct events, reverse), NULL, "newest first"},
-    {"follow", ARG_FLAG, offsetof(struct events, follow), NULL, "then go on with what arrives"},
+    {"follow", ARG_FLAG, offsetof(struct events, follow), NULL, "show what arrives from now on, behind what is held since --since"},
     {"count", ARG_FLAG, offsetof(struct events, count), NULL, "print the number of matching events only"},
     {"format", ARG_STRING, offsetof(struct events, format), "FORMAT", "table, json (one object a line), xml (one event a line, as Windows renders it) or csv"},
     OPTION_API,
