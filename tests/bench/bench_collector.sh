@@ -54,6 +54,7 @@ status=$("$1" status --json)
 {
     echo "$status" | grep -o '"name":"[^"]*","cpu_s":[0-9.]*' | tr ' ' _ | sed 's/"name":"\(.*\)","cpu_s":/\1 /'
     echo "whole $(echo "$status" | sed 's/.*"cpu_s":\([0-9.]*\),"memory_bytes".*/\1/')"
+    sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/memory \1/p' "/proc/$2/status"
     sed -n 's/^write_bytes: /written /p' "/proc/$2/io"
     echo "events $(du -s --block-size=1 "$3/events" | cut -f 1)"
     echo "index $(du -s --block-size=1 "$3/index" | cut -f 1)"
@@ -101,7 +102,7 @@ run_case() {
             printf "  acked         %d events in %.2f s: %.0f events/s, %.0f batches/s, %.1f bytes an event on the wire\n", n, of("seconds"), of("events_per_s"), of("batches_per_s"), of("bytes_per_event")
             printf "  ack latency   p50 %.1f  p99 %.1f  max %.1f ms\n", of("p50"), of("p99"), of("max")
             for (t in c) {
-                if (t ~ /^(written|events|index|digest|whole)$/) continue
+                if (t ~ /^(written|events|index|digest|whole|memory)$/) continue
                 cpu = (b[t] - a[t]) / m; named += cpu
                 if (cpu > 0.0005) line = line sprintf(", %s %.3f", t, cpu)
             }
@@ -112,6 +113,7 @@ run_case() {
             printf "  sender        %.3f s/M\n", of("cpu_s") / m
             printf "  stored        %.1f bytes an event in events/, %.1f in index/\n", (c["events"] - a["events"]) / n, (c["index"] - a["index"]) / n
             printf "  written       %.1f bytes an event until the last ack, %.1f with the indexes finished\n", (b["written"] - a["written"]) / n, (c["written"] - a["written"]) / n
+            printf "  memory        %.0f MB at most\n", c["memory"] / 1024
             printf "  handshakes    %.0f a second with enrolment\n", of("handshakes_per_s")
         }' "$d/a" "$d/b" "$d/c"
     stop
