@@ -1,5 +1,6 @@
 /* 1 SOURCE  Chooses the kind and passes calls on. */
 #include "source.h"
+#include "evtx.h"
 #include "file.h"
 #include "mem.h"
 
@@ -28,10 +29,13 @@ static enum status guess_file(const char *path, enum source_kind *ret, struct er
     size_t got = 0;
     enum status st = file_open(path, FILE_READ, &f, err);
     if (!st) st = file_read_at(f, 0, head, sizeof head, &got, err);
+    if (!st) *ret = source_guess(slice_of(head, got));
+    if (!st && *ret != SOURCE_EVTX) { /* an .evtx file whose own header is damaged still has its chunks */
+        st = file_read_at(f, EVTX_FILE_HEADER, head, 8, &got, err);
+        if (!st && got == 8 && memcmp(head, "ElfChnk", 8) == 0) *ret = SOURCE_EVTX;
+    }
     file_close(&f);
-    if (st) return st;
-    *ret = source_guess(slice_of(head, got));
-    return ST_OK;
+    return st;
 }
 
 enum status source_open(enum source_kind kind, const struct source_options *o, struct source **ret, struct error *err) {

@@ -71,6 +71,8 @@ static enum status open_https(struct client *c, const char *api, struct error *e
     if (strncmp(api, "http://", 7) == 0) {
         return error_set(err, ST_INVALID, "%s: there is no API without TLS; write https://HOST:PORT or unix:PATH", api);
     }
+    if (strstr(api, "://") && strncmp(api, "https://", 8) != 0)
+        return error_set(err, ST_INVALID, "%s: write https://HOST:PORT or unix:PATH", api);
     if (!token || !*token) {
         return error_set(err, ST_INVALID,
                          "%s needs a token in HAECHI_TOKEN; on the collector: haechi token create --role viewer", api);

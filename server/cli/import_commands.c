@@ -37,7 +37,7 @@ struct job {
     struct arena arena;
     struct buf *out; /* where finished batches go during one call of more */
     struct progress progress;
-    uint64_t events, unreadable;
+    uint64_t events, events_before, unreadable;
     bool flushed;
 };
 
@@ -90,6 +90,7 @@ static enum status next_file(struct job *j, struct error *err) {
     if (j->next == j->files->n) return ST_END;
     j->name = j->files->items[j->next++];
     j->line = j->json_bytes = 0;
+    j->events_before = j->events;
     FILE *f = strcmp(j->name, "-") != 0 ? fopen(j->name, "rb") : NULL;
     if (f && looks_like_events(f)) {
         j->json = f;
@@ -105,6 +106,7 @@ static enum status read_source(struct job *j, struct error *err) {
     struct error why = {0};
     enum status st = source_next(j->source, &r, &why);
     if (st == ST_END) {
+        if (j->events == j->events_before && source_facts(j->source).foreign) report(j, "no event was found in it");
         source_close(&j->source);
         return ST_OK;
     }
