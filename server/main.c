@@ -481,7 +481,7 @@ int main(int argc, char **argv) {
     struct config_words given = words_of(&c.words);
     if (config_load(c.words.config, &given, &c.conf, &err)) {
         fprintf(stderr, "haechid: %s\n", err.msg);
-        return c.words.config ? 1 : 2;
+        return 2;
     }
     int code = 0;
     if (c.words.check_config) {
