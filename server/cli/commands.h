@@ -39,6 +39,15 @@ bool json_bool(yyjson_val *object, const char *key);
 /* "2026-11-24 10:00:00" from an RFC 3339 text; "-" when absent or in 1601. */
 struct slice json_time(yyjson_val *object, const char *key, char out[24]);
 
+/* The object of a request's body: add members to o, then end it. */
+struct json_body {
+    yyjson_mut_doc *doc;
+    yyjson_mut_val *o;
+};
+struct json_body json_body_begin(void);
+/* Appends the text to *out and frees the document, also on failure: ST_INVALID when a member is not UTF-8. */
+MUST_USE enum status json_body_end(struct json_body *b, struct buf *out, struct error *err);
+
 /* client_line_fn: prints the line on stdout; ST_CLOSED when stdout is gone. */
 enum status print_line(void *ctx, struct slice line);
 /* "1.5 MiB" into out. */

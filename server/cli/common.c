@@ -66,6 +66,23 @@ struct slice json_time(yyjson_val *object, const char *key, char out[24]) {
     return slice_of(out, 19);
 }
 
+struct json_body json_body_begin(void) {
+    struct json_body b = {.doc = yyjson_mut_doc_new(NULL)};
+    b.o = yyjson_mut_obj(b.doc);
+    yyjson_mut_doc_set_root(b.doc, b.o);
+    return b;
+}
+
+MUST_USE enum status json_body_end(struct json_body *b, struct buf *out, struct error *err) {
+    size_t len = 0;
+    char *text = yyjson_mut_write(b->doc, 0, &len);
+    if (text) buf_append(out, text, len);
+    yyjson_mut_doc_free(b->doc);
+    enum status st = text ? ST_OK : error_set(err, ST_INVALID, "an argument is not UTF-8");
+    free(text);
+    return st;
+}
+
 enum status print_line(void *ctx, struct slice line) {
     (void)ctx;
     bool ok = fwrite(line.p, 1, line.len, stdout) == line.len && putchar('\n') != EOF;

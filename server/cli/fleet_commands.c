@@ -4,36 +4,19 @@
 #include "table.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-/* ---- JSON bodies ---- */
-
-struct body {
-    yyjson_mut_doc *doc;
-    yyjson_mut_val *o;
-};
-
-static struct body body_begin(void) {
-    struct body b = {.doc = yyjson_mut_doc_new(NULL)};
-    b.o = yyjson_mut_obj(b.doc);
-    yyjson_mut_doc_set_root(b.doc, b.o);
-    return b;
-}
-
-static void body_list(struct body *b, const char *key, const struct arg_list *items) {
+static void body_list(struct json_body *b, const char *key, const struct arg_list *items) {
     yyjson_mut_val *list = yyjson_mut_arr(b->doc);
     for (size_t i = 0; i < items->n; i++) yyjson_mut_arr_add_str(b->doc, list, items->items[i]);
     yyjson_mut_obj_add_val(b->doc, b->o, key, list);
 }
 
-/* Posts the body and ends it. */
-static enum status body_post(struct body *b, struct client *c, struct buf *url, struct buf *reply, struct error *err) {
-    size_t len = 0;
-    char *text = yyjson_mut_write(b->doc, 0, &len);
-    enum status st = text ? client_post(c, url, slice_of(text, len), reply, err)
-                          : error_set(err, ST_INVALID, "an argument is not UTF-8");
-    free(text);
-    yyjson_mut_doc_free(b->doc);
+static enum status body_post(struct json_body *b, struct client *c, struct buf *url, struct buf *reply,
+                             struct error *err) {
+    struct buf text = {0};
+    enum status st = json_body_end(b, &text, err);
+    if (!st) st = client_post(c, url, buf_slice(&text), reply, err);
+    buf_free(&text);
     return st;
 }
 
@@ -62,7 +45,7 @@ static enum status run_token_create(struct client *c, const void *options, const
     uint64_t expires_s = 0;
     enum status st = o->expires ? args_duration(o->expires, &expires_s, err) : ST_OK;
     if (st) return error_prefix(err, st, "--expires");
-    struct body b = body_begin();
+    struct json_body b = json_body_begin();
     struct buf url = {0}, reply = {0};
     yyjson_mut_obj_add_str(b.doc, b.o, "role", o->role ? o->role : "enroll");
     if (o->uses) yyjson_mut_obj_add_uint(b.doc, b.o, "uses", o->uses);
@@ -145,7 +128,7 @@ static const struct arg_option plain_options[] = {OPTION_API};
 
 static enum status run_token_revoke(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
     (void)options;
-    struct body b = body_begin();
+    struct json_body b = json_body_begin();
     struct buf url = {0}, reply = {0};
     url_begin(&url, "/api/v1/tokens");
     url_part(&url, words->items[0]);
@@ -314,7 +297,7 @@ static const struct arg_option tag_options[] = {
     OPTION_API,
 };
 
-static enum status post_host(struct client *c, const char *host, const char *action, struct body *b, struct error *err) {
+static enum status post_host(struct client *c, const char *host, const char *action, struct json_body *b, struct error *err) {
     struct buf url = {0}, reply = {0};
     host_url(&url, host, action);
     enum status st = body_post(b, c, &url, &reply, err);
@@ -325,13 +308,13 @@ static enum status post_host(struct client *c, const char *host, const char *act
 
 static enum status run_host_approve(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
     (void)options;
-    struct body b = body_begin();
+    struct json_body b = json_body_begin();
     return post_host(c, words->items[0], "approve", &b, err);
 }
 
 static enum status run_host_revoke(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
     const struct host_change *o = options;
-    struct body b = body_begin();
+    struct json_body b = json_body_begin();
     if (o->reason) yyjson_mut_obj_add_str(b.doc, b.o, "reason", o->reason);
     return post_host(c, words->items[0], "revoke", &b, err);
 }
@@ -339,7 +322,7 @@ static enum status run_host_revoke(struct client *c, const void *options, const 
 static enum status run_host_tag(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
     const struct host_change *o = options;
     if (!o->add.n && !o->remove.n) return error_set(err, ST_INVALID, "nothing to do: give --add TAG or --remove TAG");
-    struct body b = body_begin();
+    struct json_body b = json_body_begin();
     body_list(&b, "add", &o->add);
     body_list(&b, "remove", &o->remove);
     return post_host(c, words->items[0], "tags", &b, err);

@@ -5,7 +5,6 @@
 
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 /* ---- ledger ---- */
@@ -215,22 +214,18 @@ static enum status run_backup(struct client *c, const void *options, const struc
         buf_printf(&dir, "%s/", cwd);
     }
     buf_str(&dir, words->items[0]);
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *o = yyjson_mut_obj(doc);
-    yyjson_mut_doc_set_root(doc, o);
-    yyjson_mut_obj_add_str(doc, o, "dir", buf_cstr(&dir));
-    size_t len = 0;
-    char *text = yyjson_mut_write(doc, 0, &len);
+    struct json_body body = json_body_begin();
+    struct buf text = {0};
+    yyjson_mut_obj_add_str(body.doc, body.o, "dir", buf_cstr(&dir));
     struct backup b = {.err = err};
     progress_begin(&b.progress, "backup");
     url_begin(&url, "/api/v1/backup");
-    enum status st = text ? client_post_lines(c, &url, slice_of(text, len), on_backup, &b, err)
-                          : error_set(err, ST_INVALID, "the path is not UTF-8");
+    enum status st = json_body_end(&body, &text, err);
+    if (!st) st = client_post_lines(c, &url, buf_slice(&text), on_backup, &b, err);
     progress_end(&b.progress);
     if (!st && !b.done) st = error_set(err, ST_IO, "the backup did not come to its end; remove %s and try again", buf_cstr(&dir));
     if (!st) printf("backup written to %s on the collector\n", buf_cstr(&dir));
-    free(text);
-    yyjson_mut_doc_free(doc);
+    buf_free(&text);
     buf_free(&dir);
     buf_free(&url);
     return st;

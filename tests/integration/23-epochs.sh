@@ -55,7 +55,7 @@ has() { [ "$(count LIVE)" = "$1" ]; }
 wait_for 30 has 300
 many 200 LIVE 1 1764800000 >"$TMP/live.new"
 mv "$TMP/live.new" "$TMP/live.xml"
-wait_for 60 has 500
+wait_for 120 has 500
 stop_agent LIVE
 same 'live: epochs' '1: 1-300 300
 2: 1-200 200' "$(epochs LIVE)"
