@@ -97,6 +97,7 @@ static int run_command(const struct command *cmd, int argc, char **argv) {
         if (!st) st = cmd->run(client, options, &words, &err);
         if (!st && fflush(stdout)) st = error_set(&err, ST_CLOSED, "cannot write the answer");
     }
+    if (st == ST_INVALID) code = 2; /* an argument that makes no sense, whoever found it */
     if (!st) {
         code = 0;
     } else if (st != ST_CLOSED || err.msg[0]) { /* a reader that has seen enough is no failure to speak of */
