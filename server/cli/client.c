@@ -189,7 +189,7 @@ static enum status unreachable(struct client *c, CURLcode rc, struct error *err)
 static enum status problem(struct request *r, long http, struct error *err) {
     enum status st = http == 404   ? ST_NOTFOUND
                      : http == 401 ? ST_AUTH
-                     : http == 403 ? ST_DENIED
+                     : http == 403 || http == 409 ? ST_DENIED
                      : http == 503 ? ST_BUSY
                      : http < 500  ? ST_INVALID
                                    : ST_IO;
