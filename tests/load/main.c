@@ -23,13 +23,16 @@ struct options {
     bool json, verbose, quiet;
 };
 
-#define OPTION(name, type, member, value, help) {name, type, offsetof(struct options, member), value, help}
+#define OPTION(name, type, member, value, help) \
+    { name, type, offsetof(struct options, member), value, help }
 static const struct arg_option option_table[] = {
-    OPTION("after", ARG_STRING, swarm.after, "COMMAND", "a shell command to run after the last ack, before the goodbyes"),
+    OPTION("after", ARG_STRING, swarm.after, "COMMAND",
+           "a shell command to run after the last ack, before the goodbyes"),
     OPTION("agents", ARG_UINT, agents, "N", "how many agents are simulated (100)"),
     OPTION("at-once", ARG_UINT, at_once, "N", "how many of them open a connection at the same time (32)"),
     OPTION("batch", ARG_UINT, batch, "EVENTS", "events in a batch, 1 to 4096 (100)"),
-    OPTION("before", ARG_STRING, swarm.before, "COMMAND", "a shell command to run when all is ready, before the clock starts"),
+    OPTION("before", ARG_STRING, swarm.before, "COMMAND",
+           "a shell command to run when all is ready, before the clock starts"),
     OPTION("collector", ARG_STRING, swarm.collector, "HOST:PORT", "the collector, if not the one of the token"),
     OPTION("events", ARG_UINT, swarm.events, "N", "end after so many events of all agents together"),
     OPTION("file", ARG_STRING, file, "FILE", "the events to replay: event XML or .evtx, - for standard input (XML)"),
@@ -38,8 +41,9 @@ static const struct arg_option option_table[] = {
     OPTION("log", ARG_FLAG, verbose, NULL, "log what happens to the agents"),
     OPTION("max-read", ARG_UINT, max_events, "N", "read no more events of the file than that (100000)"),
     OPTION("prefix", ARG_STRING, swarm.prefix, "NAME", "the hosts are called NAME-00001 and so on"),
-    OPTION("prepare", ARG_UINT, swarm.prepared, "EVENTS",
-           "make so many events into batches before the clock starts (--events, or --rate times --seconds, or a million)"),
+    OPTION(
+        "prepare", ARG_UINT, swarm.prepared, "EVENTS",
+        "make so many events into batches before the clock starts (--events, or --rate times --seconds, or a million)"),
     OPTION("quiet", ARG_FLAG, quiet, NULL, "no line of progress"),
     OPTION("rate", ARG_UINT, swarm.rate, "N", "events a second of all agents together; else as fast as acks come"),
     OPTION("seconds", ARG_UINT, swarm.seconds, "N", "end after so many seconds (10, unless --events is given)"),
@@ -52,9 +56,10 @@ static const struct arg_option option_table[] = {
 static const struct arg_command command = {
     .name = "",
     .synopsis = "--token TOKEN | --state DIR [--agents N] [--rate N] [--seconds N] [--file FILE] ...",
-    .help = "Simulates agents: each with its own key, host name and record ids, replaying real events under mutual TLS,\n"
-            "and reports what the collector acknowledged and how soon. Make the token with\n"
-            "`haechi token create --uses N`. Compressed files: zstd -dc FILE.zst | haechi-load --file - ...",
+    .help =
+        "Simulates agents: each with its own key, host name and record ids, replaying real events under mutual TLS,\n"
+        "and reports what the collector acknowledged and how soon. Make the token with\n"
+        "`haechi token create --uses N`. Compressed files: zstd -dc FILE.zst | haechi-load --file - ...",
     .options = option_table,
     .n_options = sizeof option_table / sizeof *option_table,
 };
@@ -86,7 +91,8 @@ static enum status check(struct options *o, struct error *err) {
     if (!in_range(o->threads, 64)) return error_set(err, ST_INVALID, "--threads is 1 to 64");
     if (o->window > 1024) return error_set(err, ST_INVALID, "--window is 1 to 1024");
     if (!o->swarm.token && !o->swarm.state) {
-        return error_set(err, ST_INVALID, "give a --token (`haechi token create --uses %llu`), or the --state of an earlier run",
+        return error_set(err, ST_INVALID,
+                         "give a --token (`haechi token create --uses %llu`), or the --state of an earlier run",
                          (unsigned long long)o->agents);
     }
     struct swarm_options *s = &o->swarm;
@@ -131,8 +137,8 @@ static int run(struct options *o) {
         if (o->json) {
             report_json(&out, &report);
         } else {
-            buf_printf(&out, "replayed        %zu events of %zu logs from %s; %llu others left out\n", tape.n, tape.n_tracks,
-                       o->file, (unsigned long long)tape.left_out);
+            buf_printf(&out, "replayed        %zu events of %zu logs from %s; %llu others left out\n", tape.n,
+                       tape.n_tracks, o->file, (unsigned long long)tape.left_out);
             report_text(&out, &report);
         }
         fwrite(out.p, 1, out.len, stdout);

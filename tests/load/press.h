@@ -9,9 +9,9 @@
 
 struct reel {
     struct tape_label label;
-    size_t at;                            /* the next event of the tape */
-    uint64_t next_id[TAPE_MAX_CHANNELS];  /* of each channel's log */
-    uint64_t left;                        /* events still to be made; UINT64_MAX: no end */
+    size_t at;                           /* the next event of the tape */
+    uint64_t next_id[TAPE_MAX_CHANNELS]; /* of each channel's log */
+    uint64_t left;                       /* events still to be made; UINT64_MAX: no end */
 };
 
 /* One frame: head, header length, header, columns, payload. */

@@ -22,27 +22,31 @@ void report_line(struct buf *out, const char *phase, const struct swarm_report *
                    r->up, r->agents, r->enrolled, r->failed);
         return;
     }
-    buf_printf(out, "%s: %.0f s, %" PRIu64 " events acked, %.0f/s, ack p50 %.1f p99 %.1f ms, %" PRIu32 " agents up", phase,
-               r->seconds, r->acked_events, per((double)r->acked_events, r->seconds), ms_at(r, 0.5), ms_at(r, 0.99), r->up);
+    buf_printf(out, "%s: %.0f s, %" PRIu64 " events acked, %.0f/s, ack p50 %.1f p99 %.1f ms, %" PRIu32 " agents up",
+               phase, r->seconds, r->acked_events, per((double)r->acked_events, r->seconds), ms_at(r, 0.5),
+               ms_at(r, 0.99), r->up);
 }
 
 void report_text(struct buf *out, const struct swarm_report *r) {
     double n = (double)r->acked_events;
     buf_printf(out, "agents          %" PRIu64 " of %" PRIu32 " welcomed in %.1f s: %.0f handshakes/s", r->welcomes,
                r->agents, r->opening_s, per((double)(r->welcomes + r->enrolled), r->opening_s));
-    buf_printf(out, " (%" PRIu64 " enrolled, %" PRIu64 " reconnects, %" PRIu64 " refused)\n", r->enrolled, r->reconnects,
-               r->failed);
+    buf_printf(out, " (%" PRIu64 " enrolled, %" PRIu64 " reconnects, %" PRIu64 " refused)\n", r->enrolled,
+               r->reconnects, r->failed);
     if (r->prepared_events > 0) {
         buf_printf(out, "made ahead      %.0f events in %.1f s; %" PRIu64 " batches were made while sending\n",
                    r->prepared_events, r->preparing_s, r->live_batches);
     }
-    buf_printf(out, "events          %" PRIu64 " sent, %" PRIu64 " acked, %" PRIu64 " rejected, %" PRIu64 " lost, in %.2f s\n",
+    buf_printf(out,
+               "events          %" PRIu64 " sent, %" PRIu64 " acked, %" PRIu64 " rejected, %" PRIu64
+               " lost, in %.2f s\n",
                r->sent_events, r->acked_events, r->rejected_events, r->lost_events, r->seconds);
     buf_printf(out, "rate            %.0f events/s, %.0f batches/s, %.1f MB/s\n", per(n, r->seconds),
                per((double)r->acked_batches, r->seconds), per((double)r->sent_bytes / 1e6, r->seconds));
     buf_printf(out, "a batch         %.1f events, %.0f bytes, %.1f bytes an event; %" PRIu64 " sent again\n",
-               per((double)r->sent_events, (double)r->sent_batches), per((double)r->sent_bytes, (double)r->sent_batches),
-               per((double)r->sent_bytes, (double)r->sent_events), r->resent_batches);
+               per((double)r->sent_events, (double)r->sent_batches),
+               per((double)r->sent_bytes, (double)r->sent_batches), per((double)r->sent_bytes, (double)r->sent_events),
+               r->resent_batches);
     buf_printf(out, "ack latency     p50 %.2f  p90 %.2f  p99 %.2f  max %.2f ms\n", ms_at(r, 0.5), ms_at(r, 0.9),
                ms_at(r, 0.99), (double)r->latency_us.max / 1000);
     buf_printf(out, "this program    %.2f CPU s while sending, %.2f s a million events, %.0f MB at most\n", r->cpu_s,
@@ -59,18 +63,21 @@ static void put_text(struct buf *out, const char *name, const char *text) {
 
 void report_json(struct buf *out, const struct swarm_report *r) {
     double n = (double)r->acked_events;
-    buf_printf(out, "{\"agents\":%" PRIu32 ",\"welcomes\":%" PRIu64 ",\"enrolled\":%" PRIu64 ",\"reconnects\":%" PRIu64
-               ",\"refused\":%" PRIu64 ",\"opening_s\":%.3f,\"handshakes_per_s\":%.1f", r->agents, r->welcomes, r->enrolled,
-               r->reconnects, r->failed, r->opening_s, per((double)(r->welcomes + r->enrolled), r->opening_s));
+    buf_printf(out,
+               "{\"agents\":%" PRIu32 ",\"welcomes\":%" PRIu64 ",\"enrolled\":%" PRIu64 ",\"reconnects\":%" PRIu64
+               ",\"refused\":%" PRIu64 ",\"opening_s\":%.3f,\"handshakes_per_s\":%.1f",
+               r->agents, r->welcomes, r->enrolled, r->reconnects, r->failed, r->opening_s,
+               per((double)(r->welcomes + r->enrolled), r->opening_s));
     buf_printf(out, ",\"prepared_events\":%.0f,\"preparing_s\":%.3f,\"live_batches\":%" PRIu64, r->prepared_events,
                r->preparing_s, r->live_batches);
-    buf_printf(out, ",\"events_sent\":%" PRIu64 ",\"events_acked\":%" PRIu64 ",\"events_rejected\":%" PRIu64
+    buf_printf(out,
+               ",\"events_sent\":%" PRIu64 ",\"events_acked\":%" PRIu64 ",\"events_rejected\":%" PRIu64
                ",\"events_lost\":%" PRIu64 ",\"batches_sent\":%" PRIu64 ",\"batches_acked\":%" PRIu64
-               ",\"batches_rejected\":%" PRIu64 ",\"batches_resent\":%" PRIu64 ",\"bytes_sent\":%" PRIu64, r->sent_events,
-               r->acked_events, r->rejected_events, r->lost_events, r->sent_batches, r->acked_batches, r->rejected_batches,
-               r->resent_batches, r->sent_bytes);
-    buf_printf(out, ",\"seconds\":%.3f,\"events_per_s\":%.1f,\"batches_per_s\":%.1f,\"bytes_per_event\":%.2f", r->seconds,
-               per(n, r->seconds), per((double)r->acked_batches, r->seconds),
+               ",\"batches_rejected\":%" PRIu64 ",\"batches_resent\":%" PRIu64 ",\"bytes_sent\":%" PRIu64,
+               r->sent_events, r->acked_events, r->rejected_events, r->lost_events, r->sent_batches, r->acked_batches,
+               r->rejected_batches, r->resent_batches, r->sent_bytes);
+    buf_printf(out, ",\"seconds\":%.3f,\"events_per_s\":%.1f,\"batches_per_s\":%.1f,\"bytes_per_event\":%.2f",
+               r->seconds, per(n, r->seconds), per((double)r->acked_batches, r->seconds),
                per((double)r->sent_bytes, (double)r->sent_events));
     buf_printf(out, ",\"ack_ms\":{\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f}", ms_at(r, 0.5), ms_at(r, 0.9),
                ms_at(r, 0.99), (double)r->latency_us.max / 1000);

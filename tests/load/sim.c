@@ -210,7 +210,8 @@ static void place(struct sim *s, const Haechi__Welcome *m) {
         }
     }
     uint64_t now = clock_wall();
-    s->reel.label.base = tape_base(t, s->reel.at, from + FILETIME_SECOND / 1000 > now ? from + FILETIME_SECOND / 1000 : now);
+    s->reel.label.base =
+        tape_base(t, s->reel.at, from + FILETIME_SECOND / 1000 > now ? from + FILETIME_SECOND / 1000 : now);
     s->placed = true;
 }
 

@@ -37,11 +37,11 @@ struct sim_world {
     const struct tape *tape;
     char host[ADDRESS_HOST_MAX];
     uint16_t port;
-    const struct token *token;      /* NULL: hosts that are not enrolled fail */
+    const struct token *token; /* NULL: hosts that are not enrolled fail */
     struct tls_config *enroll_tls;
-    struct keys *keys;              /* gets the CA and what each host is given */
-    uint32_t window;                /* batches that a sim leaves unacknowledged at most; 0: all that is granted */
-    struct arena arena;             /* of one message */
+    struct keys *keys;  /* gets the CA and what each host is given */
+    uint32_t window;    /* batches that a sim leaves unacknowledged at most; 0: all that is granted */
+    struct arena arena; /* of one message */
     struct sim_counts counts;
     char trouble[ERROR_TEXT_MAX];   /* the last thing that went wrong */
     char rejection[ERROR_TEXT_MAX]; /* the first */
@@ -79,13 +79,13 @@ void sim_deinit(struct sim *s); /* SIM_OVER or never opened */
 
 bool sim_wants_open(const struct sim *s, uint64_t now_ms);
 void sim_open(struct sim *s);
-void sim_tick(struct sim *s, uint64_t now_ms); /* every second or so: heartbeats, deadlines */
+void sim_tick(struct sim *s, uint64_t now_ms);    /* every second or so: heartbeats, deadlines */
 void sim_prepare(struct sim *s, struct cargo *c); /* takes it; to be sent before w->next is asked */
 bool sim_can_send(const struct sim *s);
-bool sim_send_one(struct sim *s); /* false: no room, or nothing to send */
-void sim_pump(struct sim *s);     /* all that there is room for */
+bool sim_send_one(struct sim *s);      /* false: no room, or nothing to send */
+void sim_pump(struct sim *s);          /* all that there is room for */
 bool sim_is_idle(const struct sim *s); /* nothing unacknowledged */
-void sim_finish(struct sim *s);   /* goodbye, then SIM_OVER */
+void sim_finish(struct sim *s);        /* goodbye, then SIM_OVER */
 const char *sim_state_name(enum sim_state st);
 
 #endif

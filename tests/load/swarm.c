@@ -363,8 +363,10 @@ static enum status find_identities(struct swarm *w, struct error *err) {
         if (st) return st;
         w->world.token = &w->token;
     } else if (st) {
-        return error_set(err, ST_INVALID, "no hosts are kept in %s: give a token that may be used %u times, made by "
-                         "`haechi token create --uses %u`", o->state ? o->state : "a --state directory", o->agents, o->agents);
+        return error_set(err, ST_INVALID,
+                         "no hosts are kept in %s: give a token that may be used %u times, made by "
+                         "`haechi token create --uses %u`",
+                         o->state ? o->state : "a --state directory", o->agents, o->agents);
     }
     struct keys *k = &w->keys;
     const char *collector = o->collector ? o->collector : o->token ? w->token.address : k->collector;

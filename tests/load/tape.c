@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MS INT64_C(10000)                         /* in FILETIME's unit */
-#define GAP_MAX (UINT64_C(60) * FILETIME_SECOND)  /* longer silences are closed */
-#define NEAR (UINT64_C(3600) * FILETIME_SECOND)   /* a time so near the event's belongs to the replay */
-#define TIME_TEXT_LEN 23u                         /* "2026-11-24 23:47:04.123" */
+#define MS INT64_C(10000)                        /* in FILETIME's unit */
+#define GAP_MAX (UINT64_C(60) * FILETIME_SECOND) /* longer silences are closed */
+#define NEAR (UINT64_C(3600) * FILETIME_SECOND)  /* a time so near the event's belongs to the replay */
+#define TIME_TEXT_LEN 23u                        /* "2026-11-24 23:47:04.123" */
 
 void tape_init(struct tape *t) {
     *t = (struct tape){0};

@@ -25,7 +25,7 @@ struct tape_event {
     struct event ev;
     struct tape_patch *patches;
     size_t n_patches;
-    int64_t delta; /* its own time + delta is its place on the timeline; whole milliseconds */
+    int64_t delta;  /* its own time + delta is its place on the timeline; whole milliseconds */
     uint32_t track; /* which log it comes from: batches do not cross */
     uint32_t channel;
 };
@@ -36,7 +36,7 @@ struct tape {
     size_t n, cap;
     struct slice channels[TAPE_MAX_CHANNELS];
     size_t n_channels, n_tracks;
-    uint64_t span; /* of one lap: whole milliseconds */
+    uint64_t span;     /* of one lap: whole milliseconds */
     uint64_t left_out; /* events that cannot be replayed: no record id or time, odd System, too many channels */
 };
 

@@ -54,15 +54,16 @@ static void test_damage(void **state) {
         if (!st && got.n == 3) fail_msg("cut at %zu of %zu", n, text.len);
         if (!st) keys_free(&got);
     }
-    static const char *const bad[] = {"",
-                                      "haechi-load 2\ncollector a:1\nprefix p\nca 0\n\n",
-                                      "haechi-load 1\ncollector \nprefix p\nca 0\n\n",
-                                      "haechi-load 1\ncollector a:1\nprefix p\nca 99\n\n",
-                                      "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 1\nab",
-                                      "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 9999999 1 n 1 1\nab\n",
-                                      "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 999999999999\nab\n",
-                                      "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 1 1\nab\n",
-                                      "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 1\nab\nagent 0 1 n 1 1\nab\n"};
+    static const char *const bad[] = {
+        "",
+        "haechi-load 2\ncollector a:1\nprefix p\nca 0\n\n",
+        "haechi-load 1\ncollector \nprefix p\nca 0\n\n",
+        "haechi-load 1\ncollector a:1\nprefix p\nca 99\n\n",
+        "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 1\nab",
+        "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 9999999 1 n 1 1\nab\n",
+        "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 999999999999\nab\n",
+        "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 1 1\nab\n",
+        "haechi-load 1\ncollector a:1\nprefix p\nca 0\n\nagent 0 1 n 1 1\nab\nagent 0 1 n 1 1\nab\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct error err;
         if (keys_read(slice_str(bad[i]), &got, &err) != ST_FORMAT) fail_msg("case %zu was read", i);

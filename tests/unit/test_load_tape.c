@@ -24,7 +24,8 @@ static const char shape[] =
 
 static struct tape tape;
 
-static void add(struct parser *p, int id, int minute, int second, int record, const char *channel, const char *computer) {
+static void add(struct parser *p, int id, int minute, int second, int record, const char *channel,
+                const char *computer) {
     struct buf xml = {0};
     struct error err;
     buf_printf(&xml, shape, id, minute, second, record, channel, computer, minute, second, record);
@@ -66,7 +67,8 @@ static void test_timeline(void **state) {
         for (size_t k = 0; k < tape.n; k++) {
             uint64_t t = tape_time(&tape, k, &l);
             if (t <= before) fail_msg("lap %u, event %zu is not later than the one before", (unsigned)l.lap, k);
-            if (before && t - before > 2 * FILETIME_SECOND) fail_msg("lap %u, event %zu: a silence", (unsigned)l.lap, k);
+            if (before && t - before > 2 * FILETIME_SECOND)
+                fail_msg("lap %u, event %zu: a silence", (unsigned)l.lap, k);
             before = t;
         }
     }
@@ -119,7 +121,8 @@ static uint32_t open_cargo(const struct cargo *c, uint64_t first_id, const char 
         assert_int_equal(columns.record_id[i], first_id + i);
         assert_true(columns.time[i] > *time);
         *time = columns.time[i];
-        assert_int_equal(event_decode(slice_of(payload.p + columns.payload_at[i], columns.payload_len[i]), &a, &ev), ST_OK);
+        assert_int_equal(event_decode(slice_of(payload.p + columns.payload_at[i], columns.payload_len[i]), &a, &ev),
+                         ST_OK);
         assert_int_equal(ev.record_id.v, first_id + i);
         assert_int_equal(ev.time, columns.time[i]);
         assert_true(slice_eq_str(ev.computer, "host"));
