@@ -288,7 +288,7 @@ static enum status decide(struct request *r, struct error *err) {
     struct fleet *f = r->f;
     struct pending p;
     const struct cert *c = certs_by_key(f, r->spki);
-    if (c && strcmp(c->token, r->token_id) == 0) return reissue(r, c, err);
+    if (c && (c->revoked || strcmp(c->token, r->token_id) == 0)) return reissue(r, c, err);
     if (c) return refuse(r, "this key is enrolled already, through another token; to enrol anew remove the agent's state folder");
     if (pending_get(f, r->spki, &p)) {
         enum status st = ST_OK;
@@ -360,13 +360,19 @@ MUST_USE enum status fleet_renew(struct fleet *f, uint32_t host, struct slice cs
                                  struct buf *ret_ca, struct error *err) {
     struct fleet_txn *t = NULL;
     struct cert *cert = NULL;
-    char name[16];
-    snprintf(name, sizeof name, "%lu", (unsigned long)host);
+    struct ca_csr csr;
+    char spki[65];
     uv_mutex_lock(&f->change);
     struct host *h = hosts_get(f, host);
     enum status st = h && h->pub.state == HOST_ACTIVE ? ST_OK : error_set(err, ST_REVOKED, "this host may not renew");
+    if (!st) st = ca_check_csr(csr_der, &csr, err);
     if (!st) st = fleet_begin(f->db, &t, err);
-    if (!st) st = issue(f, t, csr_der, host, "", ret_certificate, &cert, err);
+    if (!st) {
+        /* the same key keeps its token: an enrolment repeated with it still finds its host */
+        row_hex(slice_of(csr.spki, sizeof csr.spki), spki, sizeof spki);
+        const struct cert *old = certs_by_key(f, spki);
+        st = issue(f, t, csr_der, host, old && old->host == host ? old->token : "", ret_certificate, &cert, err);
+    }
     if (!st) st = change_audit(f, t, "agent", "certificate renewed", h->pub.name, cert->serial, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);

@@ -253,6 +253,10 @@ static void test_revocation(void **state) {
     struct buf renewed = {0}, ca = {0};
     assert_int_equal(fleet_renew(w->fleet, 1, buf_slice(&a.csr), &renewed, &ca, &err), ST_OK);
     assert_int_equal(fleet_admit(w->fleet, &p), ST_OK);
+    struct fleet_enrolled again = enroll(w, &t, &a, "PC-1"); /* a state folder from before the renewal */
+    assert_int_equal(again.result, ENROLL_GRANTED);
+    assert_int_equal(again.host_id, 1);
+    enrolled_free(&again);
     assert_int_equal(fleet_host_revoke(w->fleet, "test", 1, "stolen", &err), ST_OK);
     assert_int_equal(cuts.n, 1);
     assert_int_equal(cuts.why, ST_REVOKED);
