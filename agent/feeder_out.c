@@ -68,6 +68,8 @@ bool feeder_fill_spool(struct feeder *r) {
     struct error err = {0};
     enum status st = ST_OK;
     size_t n = 0;
+    unsigned held_back = 0;
+    bool was_full = r->report.spool_full;
     r->report.spool_full = false;
     while (n < r->n_ready && !st) {
         const struct ready *y = &r->ready[n];
@@ -87,7 +89,10 @@ bool feeder_fill_spool(struct feeder *r) {
     enum status synced = spool_sync(r->spool, st ? NULL : &err);
     if (synced) n = 0;
     feeder_drop_first(r->ready, &r->n_ready, n);
-    unsigned held_back = 0;
+    if (r->report.spool_full && !was_full && log_limit_pass(&r->full_limit, 60000, &held_back)) {
+        log_warn(AREA, "the spool is full: reading waits until the collector takes what is in it; nothing is lost while the "
+                       "logs keep it");
+    }
     if ((st || synced) && log_limit_pass(&r->full_limit, 60000, &held_back)) {
         log_error(
             AREA,
