@@ -1,8 +1,9 @@
 /* 9 DIGEST  The thread that turns committed blocks into derived data: block and GUID index, process table; and that
  * finds the events which say that a log was cleared, to explain the holes they leave.
  *
- * It follows the packs behind the writer, from index_next on, and writes sorted runs of up to 20,000 blocks, or what it
- * has after two seconds. Everything it writes can be deleted and is built again from the packs. */
+ * It follows the packs behind the writer, from index_next on, and writes sorted runs of up to 60,000 blocks, or what it
+ * has after 30 seconds: a run rewrites the pages it touches, so longer runs write less. Everything it writes can be
+ * deleted and is built again from the packs. */
 #ifndef HAECHI_DIGEST_H
 #define HAECHI_DIGEST_H
 
@@ -12,8 +13,8 @@
 
 struct digest;
 
-#define DIGEST_RUN_BLOCKS 20000u
-#define DIGEST_IDLE_MS 2000
+#define DIGEST_RUN_BLOCKS 60000u
+#define DIGEST_IDLE_MS 30000
 
 struct digest_options {
     struct db *db;

@@ -156,13 +156,13 @@ MUST_USE enum status ingest_start(const struct ingest_options *o, struct ingest 
 }
 
 void ingest_stop(struct ingest *in) {
-    if (in && in->writer) writer_stop(&in->writer);
+    if (in && in->writer) writer_finish(in->writer);
 }
 
 void ingest_free(struct ingest **pin) {
     struct ingest *in = *pin;
     if (!in) return;
-    ingest_stop(in);
+    writer_stop(&in->writer);
     placer_free(&in->placer);
     quarantine_close(&in->quarantine);
     mem_free(in);

@@ -39,6 +39,7 @@ struct writer {
     struct list items, calls;
     size_t waiting_bytes, n_waiting; /* not taken yet */
     bool idle, stopping;             /* idle: the thread waits for anything at all */
+    bool finished;                   /* the thread is joined; for the thread that finishes and frees */
     struct writer_state state;
     /* the thread's own */
     struct streamtab streams;
@@ -117,7 +118,7 @@ void writer_get_state(struct writer *w, struct writer_state *ret) {
     pthread_mutex_lock(&w->lock);
     *ret = w->state;
     pthread_mutex_unlock(&w->lock);
-    if (!pthread_getcpuclockid(w->thread, &clock) && !clock_gettime(clock, &ts)) {
+    if (!w->finished && !pthread_getcpuclockid(w->thread, &clock) && !clock_gettime(clock, &ts)) {
         ret->cpu_s = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
     }
 }
@@ -506,13 +507,19 @@ enum status writer_start(struct db *db, const struct writer_options *o, struct w
     return st;
 }
 
+void writer_finish(struct writer *w) {
+    if (w->finished) return;
+    pthread_mutex_lock(&w->lock);
+    w->stopping = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    w->finished = true;
+}
+
 void writer_stop(struct writer **w) {
     if (!*w) return;
-    pthread_mutex_lock(&(*w)->lock);
-    (*w)->stopping = true;
-    pthread_cond_signal(&(*w)->wake);
-    pthread_mutex_unlock(&(*w)->lock);
-    pthread_join((*w)->thread, NULL);
+    writer_finish(*w);
     writer_free(*w);
     *w = NULL;
 }

@@ -55,7 +55,9 @@ struct writer_options {
 
 MUST_USE enum status writer_start(struct db *db, const struct writer_options *o, struct writer **ret,
                                   struct error *err);
-void writer_stop(struct writer **w); /* commits what is queued, joins the thread */
+/* Commits what is queued and joins the thread; puts and calls get ST_CLOSED from then on. */
+void writer_finish(struct writer *w);
+void writer_stop(struct writer **w); /* finishes and frees */
 
 MUST_USE enum status writer_put(struct writer *w, struct writer_item *item); /* any thread; ST_AGAIN: full */
 bool writer_can_put(struct writer *w, size_t bytes);

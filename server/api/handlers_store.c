@@ -316,7 +316,10 @@ static void put_log(const struct fleet_host *h, const struct db_stream *s, bool 
     jout_line(out);
 }
 
+#define LEDGER_DIGEST_MS 2000 /* events that explain holes may be a moment old: the digest gets that long for them */
+
 enum step ledger_step(struct call *c, struct buf *out, struct error *err) {
+    if (!c->state && c->common->o->digest) (void)digest_sync(c->common->o->digest, LEDGER_DIGEST_MS);
     enum status st = c->state ? ST_OK : begin_ledger(c, err);
     if (st) return call_fail(err, st);
     struct ledger_call *l = c->state;
