@@ -315,8 +315,17 @@ static enum status summary(struct run *r, struct error *err) {
     uint64_t ms = clock_mono_ms() - r->started_ms;
     buf_str(&line, "sent ");
     progress_number(&line, u.acked_events);
-    buf_printf(&line, " events of %zu file%s in %llu.%llu s, all acknowledged", r->o->n_inputs,
-               r->o->n_inputs == 1 ? "" : "s", (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000 / 100));
+    buf_printf(&line, " events of %zu file%s in %llu.%llu s", r->o->n_inputs, r->o->n_inputs == 1 ? "" : "s",
+               (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000 / 100));
+    if (u.acked_events && u.events_stored + u.events_held == u.acked_events) {
+        buf_str(&line, ": ");
+        progress_number(&line, u.events_stored);
+        buf_str(&line, " stored, ");
+        progress_number(&line, u.events_held);
+        buf_str(&line, " held already");
+    } else {
+        buf_str(&line, ", all acknowledged"); /* nothing was sent, or a collector did not say what became of it */
+    }
     if (p->skipped + p->parse_errors) {
         buf_str(&line, "; ");
         progress_number(&line, p->skipped + p->parse_errors);

@@ -99,6 +99,7 @@ static void connect_now(struct uplink *u) {
     u->n_sent = 0;
     u->sent_bytes = 0;
     u->first_no = 1;
+    u->stored_here = u->held_here = 0;
     if (u->reader_used) frame_reader_deinit(&u->reader);
     frame_reader_init(&u->reader, FRAME_FROM_COLLECTOR);
     u->reader_used = true;

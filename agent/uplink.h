@@ -101,6 +101,9 @@ struct uplink_status {
     const char *collector; /* the one in use or tried last */
     bool connected;
     uint64_t acked_batches, acked_events, rejected_batches, rejected_events, reconnects;
+    /* What the acks say became of the acked events: new to the collector, or held already. A batch that was stored but
+     * whose ack was lost is sent again and counts as held. Less than acked_events in sum: a collector did not say. */
+    uint64_t events_stored, events_held;
     uint64_t unacked_batches, unacked_events, unacked_bytes;
     const char *trouble; /* why there is no connection; "" */
 };

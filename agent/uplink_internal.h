@@ -43,6 +43,7 @@ struct uplink {
     struct outgoing **window; /* in order; the first n_sent were sent on this connection as first_no ... */
     size_t n_window, cap_window, n_sent;
     uint64_t first_no, window_bytes, sent_bytes, window_events;
+    uint64_t stored_here, held_here; /* events, by the last ack of this connection */
 
     uint64_t renew_at_ms, renew_deadline; /* 0: not due, not asked */
     struct buf scratch;

@@ -183,6 +183,18 @@ static const Haechi__Rejected *rejection(const Haechi__Ack *m, uint64_t no) {
     return NULL;
 }
 
+/* Totals of this connection; they never shrink, whatever a collector says. */
+static void count_outcome(struct uplink *u, const Haechi__Ack *m) {
+    if (m->events_stored > u->stored_here) {
+        u->counts.events_stored += m->events_stored - u->stored_here;
+        u->stored_here = m->events_stored;
+    }
+    if (m->events_held > u->held_here) {
+        u->counts.events_held += m->events_held - u->held_here;
+        u->held_here = m->events_held;
+    }
+}
+
 static void on_ack(struct uplink *u, struct slice body) {
     const Haechi__Ack *m = MSG_UNPACK(Ack, ack, body, &u->arena);
     if (!m || m->through >= u->first_no + u->n_sent) {
@@ -214,6 +226,7 @@ static void on_ack(struct uplink *u, struct slice body) {
     u->n_sent -= n;
     u->first_no += n;
     u->counts.acked_events += events;
+    count_outcome(u, m);
     if (m->credit_batches) u->credit_batches = m->credit_batches;
     if (m->credit_bytes) u->credit_bytes = m->credit_bytes;
     if (n) u->owner.acked(u->owner.ctx, last, events);

@@ -429,6 +429,8 @@ void session_batch_done(struct session *s, const struct ingest_result *r) {
     s->n_waiting--;
     slot->is = r->st ? SLOT_REJECTED : SLOT_STORED;
     slot->code = r->st;
+    slot->n_stored = r->st ? 0 : r->n_stored;
+    slot->n_held = r->st ? 0 : r->n_duplicate;
     if (r->st) slot->reason = mem_strdup(r->reason);
     if (r->st == ST_CANCELLED) session_close(s, ST_AGAIN, 5, "the collector cannot store now: %s", r->reason);
 }
@@ -466,8 +468,15 @@ static void say_acks(struct session *s) {
     Haechi__Rejected *items;
     ack.through = through;
     ack.n_rejected = collect_rejected(s, through, &items, &ack.rejected);
-    for (uint64_t b = s->n_acked; b < through; b++) s->bytes_in_flight -= s->slots[b % s->limits.credit_batches].len;
+    for (uint64_t b = s->n_acked; b < through; b++) {
+        const struct session_slot *slot = &s->slots[b % s->limits.credit_batches];
+        s->bytes_in_flight -= slot->len;
+        s->events_stored += slot->n_stored;
+        s->events_held += slot->n_held;
+    }
     s->n_acked = through;
+    ack.events_stored = s->events_stored;
+    ack.events_held = s->events_held;
     crash_point("before-ack");
     send_message(s, FRAME_ACK, &ack);
     crash_point("ack-sent");

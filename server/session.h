@@ -54,6 +54,7 @@ struct session_limits {
 struct session_slot { /* a batch under way */
     enum { SLOT_WAITS, SLOT_STORED, SLOT_REJECTED } is;
     size_t len;
+    uint32_t n_stored, n_held; /* events; STORED */
     enum status code;
     char *reason; /* owned; REJECTED */
 };
@@ -72,6 +73,7 @@ struct session {
     uint64_t n_received, n_acked; /* batches in; answered in order */
     uint32_t n_waiting;           /* at ingest */
     uint64_t bytes_in_flight;
+    uint64_t events_stored, events_held; /* of the batches that were acknowledged */
     uint64_t deadline_ms, last_heard_ms;
     uint64_t fleet_session;
     bool reading, job_under_way, feeding, counted_paused;

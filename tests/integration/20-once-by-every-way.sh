@@ -13,9 +13,9 @@ demo=$ROOT/tests/data/demo/demo.xml
 
 start_collector
 enroll DEMO-PC
-send DEMO-PC "$demo"
+contains 'send says that all is new' "$(send DEMO-PC "$demo")" 's: 60 stored, 0 held already'
 same 'first time' 60 "$(count DEMO-PC)"
-send DEMO-PC "$demo" "$demo"
+contains 'send says that nothing is new' "$(send DEMO-PC "$demo" "$demo")" 's: 0 stored, 120 held already'
 same 'the same file twice' 60 "$(count DEMO-PC)"
 contains 'import recognises it' "$(haechi import --host DEMO-PC "$demo")" ': 0 stored, 60 held already'
 complete DEMO-PC

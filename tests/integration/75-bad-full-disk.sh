@@ -64,7 +64,7 @@ is_running a2 || fail "send gave up: $(cat "$TMP/a2.log")"
 same 'nothing new is stored' 200 "$(count A)"
 rm "$TMP/collector/ballast"
 while is_running a2; do sleep 0.1; done
-grep -q 'all acknowledged' "$TMP/a2.log" || fail "send: $(cat "$TMP/a2.log")"
+grep -q ' held already' "$TMP/a2.log" || fail "send: $(cat "$TMP/a2.log")"
 same 'all came' 400 "$(count A)"
 contains 'the log says that it goes on' "$(log)" 'events are stored and acknowledged again'
 contains 'and so does status' "$(status | tr -d ' \n')" '"full":false'
@@ -84,7 +84,7 @@ say "$held events are held when the disk is full"
 is_running collector || fail 'the collector ended'
 rm "$TMP/collector/ballast"
 while is_running a3; do sleep 0.1; done
-grep -q 'all acknowledged' "$TMP/a3.log" || fail "send: $(cat "$TMP/a3.log")"
+grep -q ' held already' "$TMP/a3.log" || fail "send: $(cat "$TMP/a3.log")"
 same 'all came' 1000 "$(count A)"
 same 'no hole' '' "$(haechi ledger --host A --holes)"
 # killed while it is full: it starts, and what was acked is there
@@ -96,7 +96,7 @@ kill_collector
 rm "$TMP/collector/ballast"
 start_collector collector --config "$TMP/haechid.toml"
 while is_running a4; do sleep 0.1; done
-grep -q 'all acknowledged' "$TMP/a4.log" || fail "send: $(cat "$TMP/a4.log")"
+grep -q ' held already' "$TMP/a4.log" || fail "send: $(cat "$TMP/a4.log")"
 same 'all came' 1200 "$(count A)"
 same 'no hole' '' "$(haechi ledger --host A --holes)"
 

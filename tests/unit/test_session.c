@@ -92,7 +92,11 @@ static void render(struct play *p, enum frame_type t, struct slice body) {
         say(p, "< welcome %u credit %u positions %zu", m->host_id, m->credit_batches, m->n_positions);
     } else if (t == FRAME_ACK) {
         Haechi__Ack *m = MSG_UNPACK(Ack, ack, body, &a);
-        say(p, "< ack %llu", (unsigned long long)m->through);
+        if (m->events_stored || m->events_held)
+            say(p, "< ack %llu stored %llu held %llu", (unsigned long long)m->through,
+                (unsigned long long)m->events_stored, (unsigned long long)m->events_held);
+        else
+            say(p, "< ack %llu", (unsigned long long)m->through);
         for (size_t i = 0; i < m->n_rejected; i++) {
             say(p, "< rejected %llu %s %s", (unsigned long long)m->rejected[i]->batch,
                 status_name((enum status)m->rejected[i]->code), m->rejected[i]->reason);
@@ -223,6 +227,7 @@ static void ingest_ends(struct play *p, const char *number, const char *rest) {
     int used = 0;
     assert_int_equal(sscanf(rest, "%31s %n", how, &used), 1);
     struct ingest_result r = {.number = strtoull(number, NULL, 10), .st = status_of(how), .reason = rest + used};
+    if (!r.st) (void)sscanf(rest + used, "%u %u", &r.n_stored, &r.n_duplicate);
     session_batch_done(&p->s, &r);
 }
 

@@ -4,7 +4,8 @@
  *   start | open | closed ST_NAME TEXT | block | drain | advance MS | stop MS | finish | garbage
  *   feed N                    N more batches, numbered on; each says it holds 10 events
  *   welcome credit=N [bytes=N] [heartbeat=S] [protocol=N]
- *   ack THROUGH [reject=N] [credit=N]
+ *   ack THROUGH [reject=N] [credit=N] [stored=N] [held=N]     events, of this connection
+ *   outcome                   says what the acks said so far
  *   goodbye ST_NAME RETRY_S TEXT
  *   renewed
  * and, before start: collectors A B ... | final | give_up MS | window BYTES | certificate FROM_S TO_S (of wall clock) */
@@ -249,12 +250,18 @@ static void command(struct world *w, char *line) {
         Haechi__Rejected r = HAECHI__REJECTED__INIT, *list[] = {&r};
         m.through = value(args, "", 0);
         m.credit_batches = value(args, "credit=", 0);
+        m.events_stored = value(args, "stored=", 0);
+        m.events_held = value(args, "held=", 0);
         r.batch = value(args, "reject=", 0);
         r.code = ST_CORRUPT;
         r.reason = (char *)(uintptr_t) "lies";
         m.n_rejected = r.batch ? 1 : 0;
         m.rejected = list;
         receive(w, FRAME_ACK, &m.base);
+    } else if (strcmp(line, "outcome") == 0) {
+        struct uplink_status s = uplink_get_status(w->u);
+        buf_printf(&w->out, "%llu acked: %llu stored, %llu held\n", (unsigned long long)s.acked_events,
+                   (unsigned long long)s.events_stored, (unsigned long long)s.events_held);
     } else if (strcmp(line, "goodbye") == 0) {
         Haechi__Goodbye m = HAECHI__GOODBYE__INIT;
         char name[32], text[100];
