@@ -159,6 +159,20 @@ static void compare_part(struct placing *g, const struct batch_run *run, uint32_
     }
 }
 
+/* Record ids that the ledger holds while no block has them any more: retention removed their day. Nothing is left to
+ * compare with, so the time decides. A machine that begins its ids again has later times than all that it had before. */
+static void trust_ledger(struct placing *g, const struct writer_stream *s, const struct batch_run *run, uint32_t at,
+                         const struct db_block *blocks, size_t n_blocks) {
+    for (uint32_t k = 0; k < run->n; k++) {
+        struct admit_event *ev = &g->p->events[at + k];
+        if (ev->same || !ledger_has(s->ledger, ev->id) || !ledger_fits(s->ledger, ev->id, ev->time, FILETIME_SECOND))
+            continue;
+        size_t b = 0;
+        while (b < n_blocks && (ev->id < blocks[b].first_id || ev->id > blocks[b].last_id)) b++;
+        ev->same = b == n_blocks;
+    }
+}
+
 static enum status compare_run(struct placing *g, const struct writer_stream *s, const struct batch_run *run,
                                uint32_t at, struct error *err) {
     struct db_block *blocks = NULL;
@@ -177,6 +191,7 @@ static enum status compare_run(struct placing *g, const struct writer_stream *s,
         if (!g->p->n_keep) compare_part(g, run, at, 0, g->p->held.columns.n);
         for (size_t k = 0; k < g->p->n_keep; k++) compare_part(g, run, at, g->p->keep[k].first, g->p->keep[k].n);
     }
+    if (!st && !g->all_held) trust_ledger(g, s, run, at, blocks, n);
     mem_free(blocks);
     return st;
 }
