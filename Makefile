@@ -428,6 +428,7 @@ install: all
 	for f in $(wildcard deploy/man/*.1); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/; done
 	for f in $(wildcard deploy/man/*.8); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man8/; done
 	for f in $(filter-out deploy/completion/_%,$(wildcard deploy/completion/*)); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/; done
+	for p in haechi-agent haechid haechi-load; do ln -sf haechi.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p.bash; done
 	for f in $(wildcard deploy/systemd/*); do sed 's|@PREFIX@|$(PREFIX)|g' $$f >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}; done
 	for f in $(wildcard deploy/conf/*) LICENSE $(wildcard README.md); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/doc/haechi/; done
 
