@@ -10,7 +10,7 @@
 #   make layering         who may include what
 #   make setup            install the packages that are missing (SETUP="build test lint")
 #   make deps             only build the source dependencies (mbedTLS, yyjson, llhttp)
-#   make install          programs, man pages, units (DESTDIR=, PREFIX=/usr/local)
+#   make install          programs, man pages, units, configuration (DESTDIR=, PREFIX=/usr/local, SYSCONFDIR=/etc)
 #   make clean            remove the objects of all flavours, keep the dependencies
 #   make help             this text
 #
@@ -420,17 +420,23 @@ layering:
 	@tests/layering
 
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+COMPLETIONS = $(PREFIX)/share/bash-completion/completions
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 \
-	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/haechi
+	    $(DESTDIR)$(COMPLETIONS) $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/haechi \
+	    $(DESTDIR)$(SYSCONFDIR)/haechi $(DESTDIR)$(SYSCONFDIR)/sysusers.d
 	install -m 755 $(OBJ)/haechi $(wildcard $(OBJ)/haechi-load) $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(OBJ)/haechid $(OBJ)/haechi-agent $(DESTDIR)$(PREFIX)/sbin/
 	for f in $(wildcard deploy/man/*.1); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/; done
 	for f in $(wildcard deploy/man/*.8); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man8/; done
-	for f in $(filter-out deploy/completion/_%,$(wildcard deploy/completion/*)); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/bash-completion/completions/; done
-	for p in haechi-agent haechid haechi-load; do ln -sf haechi.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$p.bash; done
+	install -m 644 deploy/completion/haechi.bash $(DESTDIR)$(COMPLETIONS)/haechi
+	for p in haechid haechi-agent haechi-load; do ln -sf haechi $(DESTDIR)$(COMPLETIONS)/$$p; done
 	for f in $(wildcard deploy/systemd/*); do sed 's|@PREFIX@|$(PREFIX)|g' $$f >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${f##*/}; done
-	for f in $(wildcard deploy/conf/*) LICENSE $(wildcard README.md); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/doc/haechi/; done
+	install -m 644 deploy/sysusers/haechi.conf $(DESTDIR)$(SYSCONFDIR)/sysusers.d/
+	for f in $(wildcard deploy/conf/*); do \
+	    [ -e $(DESTDIR)$(SYSCONFDIR)/haechi/$${f##*/} ] || install -m 644 $$f $(DESTDIR)$(SYSCONFDIR)/haechi/; done
+	install -m 644 LICENSE README.md $(DESTDIR)$(PREFIX)/share/doc/haechi/
 
 clean:
 	rm -rf $(foreach f,release test address thread fuzz cross test-logs,$(BUILDROOT)/$(f))
