@@ -276,16 +276,28 @@ static void on_closed(void *ctx, enum status why, const char *text) {
 
 /* ---- life ---- */
 
+/* The certificate of a running agent is renewed by that agent alone. The lock is looked at when renewal is due and not
+ * before: an agent that starts in that moment would find it taken. */
+static bool is_ours_to_renew(const struct run *r) {
+    struct file *lock = NULL;
+    uint64_t life = r->id.not_after - r->id.not_before;
+    if (!r->o->send || clock_wall() < r->id.not_before + life / 3 * 2) return true;
+    bool ours = keystore_lock(r->o->state, &lock, NULL) != ST_BUSY;
+    file_close(&lock);
+    return ours;
+}
+
 static struct uplink *make_uplink(struct run *r) {
     const struct run_options *o = r->o;
+    bool renews = is_ours_to_renew(r);
     struct uplink_options u = {.collectors = o->n_collectors ? o->collectors : (const char *const *)r->id.collectors,
                                .n_collectors = o->n_collectors ? o->n_collectors : r->id.n_collectors,
                                .backoff_base_ms = o->retry_min_ms,
                                .backoff_max_ms = o->retry_max_ms,
                                .refusal_is_final = o->send,
                                .give_up_ms = o->send ? SEND_GIVE_UP_MS : 0,
-                               .not_before = r->id.not_before,
-                               .not_after = r->id.not_after,
+                               .not_before = renews ? r->id.not_before : 0,
+                               .not_after = renews ? r->id.not_after : 0,
                                .os = r->facts.os,
                                .hostname = r->facts.hostname,
                                .domain = r->facts.domain,

@@ -73,7 +73,7 @@ struct uplink_options {
     bool refusal_is_final;                    /* stop at the first refusal, and ... */
     unsigned give_up_ms;                      /* ... when no collector could be reached for so long; 0: never */
     size_t window_bytes;                      /* unacknowledged batches kept in memory; 0: 16 MiB */
-    uint64_t not_before, not_after;           /* of our certificate */
+    uint64_t not_before, not_after;           /* of our certificate; 0: it is not ours to renew */
     const char *os, *hostname, *domain, *sysmon_version, *sysmon_schema; /* NULL: not known */
     struct slice machine_id, boot_id, instance;
     int utc_offset_minutes;
@@ -85,7 +85,8 @@ void uplink_free(struct uplink **u); /* only before uplink_start or after `stopp
 
 void uplink_start(struct uplink *u);
 void uplink_kick(struct uplink *u);                    /* there are batches again */
-void uplink_finish(struct uplink *u);                  /* no batches come any more: stop once all are acknowledged */
+/* No batches come any more: stop once all are acknowledged, and a renewal that was asked for is answered. */
+void uplink_finish(struct uplink *u);
 void uplink_stop(struct uplink *u, unsigned grace_ms); /* stop soon: acks are waited for so long, then goodbye */
 void uplink_tick(struct uplink *u);                    /* at uplink_deadline_ms, or more often */
 uint64_t uplink_deadline_ms(const struct uplink *u);

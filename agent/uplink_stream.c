@@ -126,7 +126,7 @@ void uplink_pump(struct uplink *u) {
     }
     u->pumping = false;
     if (u->state != UPLINK_STREAMING) return;
-    if (u->finishing && !u->n_window)
+    if (u->finishing && !u->n_window && !u->renew_deadline)
         uplink_say_goodbye(u, ST_OK, "all is sent and acknowledged");
     else if (u->stopping && !u->n_sent)
         uplink_say_goodbye(u, ST_OK, "the agent stops");
@@ -173,6 +173,7 @@ static void on_welcome(struct uplink *u, struct slice body) {
         u->owner.welcome(u->owner.ctx, &w);
         mem_free(list);
     }
+    if (u->state == UPLINK_STREAMING) uplink_renew_if_due(u); /* a short `send` has no later moment */
     uplink_pump(u);
 }
 
@@ -282,6 +283,7 @@ static void on_renewed(struct uplink *u, struct slice body) {
     uint64_t from = 0, to = 0;
     if (u->owner.renewed(u->owner.ctx, msg_slice(m->certificate), msg_slice(m->ca), &from, &to, &err)) {
         uplink_renew_failed(u, err.msg);
+        uplink_pump(u);
         return;
     }
     char until[FILETIME_TEXT_MAX];
@@ -290,6 +292,7 @@ static void on_renewed(struct uplink *u, struct slice body) {
     u->o.not_before = from;
     u->o.not_after = to;
     u->renew_deadline = 0;
+    uplink_pump(u);
 }
 
 void uplink_heartbeat(struct uplink *u) {
