@@ -230,7 +230,7 @@ static bool render_attribute(struct walk *w, struct cursor *c)
 {
     size_t mark = w->out.buf->len;
     uint32_t offset = c->pos++;
-    struct name name;
+    struct name name = {0};
     if (!spend(w, offset) || !read_name(w, c, &name)) return false;
     if (!PUT(w, offset, " ") || !put_name(w, offset, name) || !PUT(w, offset, "='")) return false;
     enum absence absence = PRESENT;
@@ -326,7 +326,7 @@ static bool render_once(struct walk *w, struct cursor *c, const struct element *
 
 static bool render_element(struct walk *w, struct cursor *c)
 {
-    struct element e;
+    struct element e = {0};
     if (!read_element(w, c, &e)) return false;
     if (c->values && e.dependency != NO_DEPENDENCY) {
         uint8_t type;
@@ -403,8 +403,8 @@ static bool render_template(struct walk *w, struct cursor *c)
 
 static bool render_text(struct walk *w, struct cursor *c)
 {
-    uint32_t offset = c->pos, n;
-    const uint8_t *p;
+    uint32_t offset = c->pos, n = 0;
+    const uint8_t *p = NULL;
     if (w->chunk.p[offset] == TOKEN_VALUE || w->chunk.p[offset] == (TOKEN_VALUE | TOKEN_MORE)) {
         if (!has(c, 2) || w->chunk.p[offset + 1] != BINVALUE_STRING) return fail(w, offset, "text of an unknown type");
         c->pos++;
@@ -429,7 +429,7 @@ static bool render_char_ref(struct walk *w, struct cursor *c)
 static bool render_entity_ref(struct walk *w, struct cursor *c)
 {
     uint32_t offset = c->pos++;
-    struct name name;
+    struct name name = {0};
     return read_name(w, c, &name) && PUT(w, offset, "&") && put_name(w, offset, name) && PUT(w, offset, ";");
 }
 

@@ -26,7 +26,7 @@ void feeder_item_free(struct feeder_item **i) {
 /* ---- orders, reports, bookmarks ---- */
 
 static void keep_rejected(struct feeder *r, const struct order *o) {
-    char name[96];
+    char name[96], note_name[sizeof name + 4];
     char *dir = file_join(r->o.state_dir, "rejected");
     struct error err = {0};
     snprintf(name, sizeof name, "%llx-%llu.batch", (unsigned long long)clock_wall(), (unsigned long long)o->batch->seq);
@@ -37,7 +37,8 @@ static void keep_rejected(struct feeder *r, const struct order *o) {
         struct buf why = {0};
         buf_printf(&why, "%s: %s\nheader %u bytes, %u events\n", status_name(o->code), o->reason, o->batch->header_len,
                    o->batch->n_events);
-        char *note = file_join(dir, strcat(name, ".txt"));
+        snprintf(note_name, sizeof note_name, "%s.txt", name);
+        char *note = file_join(dir, note_name);
         st = file_replace(note, buf_slice(&why), 0600, &err);
         mem_free(note);
         buf_free(&why);

@@ -289,8 +289,8 @@ enum status journal_parse_syslog(struct slice line, struct buf *out) {
     buf_clear(out);
     while (line.len && (line.p[0] == ' ' || line.p[0] == '\t')) line = slice_from(line, 1);
     struct slice m = slice_starts(line, SLICE_LIT("<Event")) ? line : syslog_message(line);
-    m = m.p ? find(m, "<Event") : m;
-    if (!m.len) return ST_NOTFOUND;
+    if (m.p) m = find(m, "<Event");
+    if (!m.p || !m.len) return ST_NOTFOUND;
     for (size_t i = 0; i < m.len; i++) {
         if (m.p[i] == '#' && i + 3 < m.len && m.p[i + 1] == '0' && m.p[i + 2] >= '0' && m.p[i + 2] <= '3' &&
             m.p[i + 3] >= '0' && m.p[i + 3] <= '7' && (m.p[i + 2] != '0' || m.p[i + 3] != '0')) {

@@ -249,7 +249,7 @@ static size_t guess_time(struct slice v, uint64_t event_time, enum value_form *r
     int64_t before = (int64_t)(event_time / FILETIME_MS) - (int64_t)ms;
     if (before > -MS_NEAR && before < MS_NEAR) {
         *ret_form = VF_TIME_NEAR;
-        return (size_t)(put_varint(out, (uint64_t)before << 1 ^ (uint64_t)(before >> 63)) - out);
+        return (size_t)(put_varint(out, (uint64_t)before << 1 ^ (before < 0 ? UINT64_MAX : 0)) - out);
     }
     *ret_form = VF_TIME;
     return (size_t)(put_varint(out, ms) - out);

@@ -170,7 +170,7 @@ static bool names_guid(const struct query *q, const struct batch_header *h, cons
 static enum status match_columns(struct query *q, const struct db_block *b, struct match **ret, uint32_t *ret_n,
                                  struct error *err) {
     struct batch_header h;
-    struct batch_columns c;
+    struct batch_columns c = {0};
     struct slice body;
     struct db_keep *keep = NULL;
     size_t n_keep = 0, at = 0;

@@ -43,7 +43,7 @@ enum status status_from_errno(int err) {
     }
 }
 
-enum status error_set(struct error *err, enum status code, const char *fmt, ...) {
+enum status(error_set)(struct error *err, enum status code, const char *fmt, ...) {
     if (err) {
         va_list ap;
         va_start(ap, fmt);

@@ -24,7 +24,8 @@ static size_t all_commands(const struct command *out[MAX_COMMANDS]) {
                   {import_commands, n_import_commands}};
     size_t n = 0;
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-        for (size_t i = 0; i < groups[g].n; i++) out[n++] = &groups[g].table[i];
+        const struct command *table = groups[g].table;
+        for (size_t i = 0; i < groups[g].n; i++) out[n++] = table + i;
     }
     return n;
 }

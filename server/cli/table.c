@@ -3,6 +3,7 @@
 #include "mem.h"
 #include "text.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -50,6 +51,7 @@ static void print_row(const struct table *t, const char *const *cells, const siz
 void table_print(const struct table *t) {
     size_t widths[TABLE_MAX_COLUMNS];
     const char *heads[TABLE_MAX_COLUMNS];
+    assert(t->n_columns > 0 && t->n_columns <= TABLE_MAX_COLUMNS);
     for (size_t c = 0; c < t->n_columns; c++) {
         heads[c] = t->heads[c] + (t->heads[c][0] == '>');
         widths[c] = width_of(heads[c]);

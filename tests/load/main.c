@@ -129,8 +129,9 @@ static int run(struct options *o) {
     tape_init(&tape);
     enum status st = tape_read(&tape, o->file, (size_t)o->max_events, &err);
     if (!st) st = tape_finish(&tape, &err);
-    o->swarm.tape = &tape;
-    if (!st) st = swarm_run(&o->swarm, live ? progress : NULL, NULL, &report, &err);
+    struct swarm_options swarm = o->swarm;
+    swarm.tape = &tape;
+    if (!st) st = swarm_run(&swarm, live ? progress : NULL, NULL, &report, &err);
     if (live) fputs("\r\033[K", stderr);
     if (!st) {
         struct buf out = {0};

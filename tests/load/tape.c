@@ -129,19 +129,20 @@ static bool same_track(const struct tape_event *a, const struct tape_event *b) {
 /* Tracks are numbered in order of first appearance. They are few: a list will do. */
 static void find_tracks(struct tape *t) {
     uint32_t *first = NULL; /* the first event of each */
-    size_t cap = 0;
+    size_t n = 0, cap = 0;
     for (size_t k = 0; k < t->n; k++) {
         struct tape_event *e = &t->events[k];
         size_t i = 0;
-        while (i < t->n_tracks && !same_track(&t->events[first[i]], e)) i++;
-        if (i == t->n_tracks) {
+        while (i < n && !same_track(&t->events[first[i]], e)) i++;
+        if (i == n) {
             void *list = first;
-            mem_grow(&list, t->n_tracks++, &cap, sizeof *first);
+            mem_grow(&list, n++, &cap, sizeof *first);
             first = list;
             first[i] = (uint32_t)k;
         }
         e->track = (uint32_t)i;
     }
+    t->n_tracks = n;
     mem_free(first);
 }
 
