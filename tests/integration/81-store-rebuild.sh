@@ -24,7 +24,6 @@ answers() { # everything that a person may ask
     haechi tree --host A --guid "$guid" --format json
     haechi events --host B --where 'Image endswith made7.exe' --count
 }
-digested() { haechi status --json | tr -d ' \n' | grep -q '"lag_packs":0'; }
 answers >"$TMP/before"
 same 'lines of the tree' 1 "$([ "$(haechi tree --host A --guid "$guid" | wc -l)" -gt 2 ] && echo 1)"
 check() {
@@ -44,12 +43,12 @@ stop_collector
 rm -rf "$TMP/collector/index"
 start_collector
 check 'index removed'
-wait_for 10 digested
-check 'index removed, digested'
+sleep 1
+check 'index removed, a moment later'
 stop_collector
 for f in "$TMP"/collector/index/*/data.mdb; do head -c 50000 /dev/urandom >"$f"; done
 start_collector
-wait_for 10 digested
+sleep 1
 check 'index damaged'
 kill_collector
 start_collector collector --rebuild
