@@ -52,6 +52,13 @@ enum status source_open(enum source_kind kind, const struct source_options *o, s
     case SOURCE_EVTX: st = source_evtx_open(o, &s, err); break;
     case SOURCE_TEXT: st = source_text_open(o, &s, err); break;
     case SOURCE_JOURNAL: st = source_journal_open(o, &s, err); break;
+#if defined(_WIN32)
+    case SOURCE_EVTLOG: st = source_evtlog_open(o, &s, err); break;
+#else
+    case SOURCE_EVTLOG:
+        return error_set(err, ST_VERSION, "channel %s: only Windows has an Event Log; read its file with sources.evtx",
+                         o->path);
+#endif
     default: st = source_xml_open(o, &s, err); break;
     }
     if (st) return st;
