@@ -1,4 +1,4 @@
-/* What conn.c and conn_connect.c share. Only they include this. */
+/* What conn.c, conn_connect.c and conn_timer.c share. Only they include this. */
 #ifndef HAECHI_CONN_INTERNAL_H
 #define HAECHI_CONN_INTERNAL_H
 
@@ -83,10 +83,14 @@ enum status conn_uv_status(int rc);
 void conn_keep_reason(struct conn *c, enum status why, const char *text);
 void conn_close_handles(struct conn *c);
 void conn_on_handle_closed(uv_handle_t *h);
-void conn_arm(struct conn *c, uint64_t due); /* the timer fires at `due` or before */
 void conn_start_deadline(struct conn *c);
 void conn_next_round(struct conn *c);
 void conn_begin_tls(struct conn *c, const char *server_name); /* TCP stands */
+
+/* conn_timer.c */
+void conn_arm(struct conn *c, uint64_t due); /* the timer fires at `due` or before */
+void conn_traffic(struct conn *c);           /* something went either way */
+size_t conn_output_waits(const struct conn *c);
 
 /* conn_connect.c */
 void conn_try_next_address(struct conn *c);
