@@ -116,6 +116,24 @@ static void put_duration(struct buf *out, uint64_t ft) {
         buf_printf(out, "%llu days", (unsigned long long)(s / 86400));
 }
 
+static void explain_logs(struct buf *out, struct slice file) {
+    for (struct slice rest = file; rest.len;) {
+        const uint8_t *nl = memchr(rest.p, '\n', rest.len);
+        struct slice line = slice_of(rest.p, nl ? (size_t)(nl - rest.p) : rest.len);
+        rest = slice_from(rest, line.len + 1);
+        if (!slice_starts(line, SLICE_LIT("log "))) continue;
+        struct slice v = slice_from(line, 4);
+        const uint8_t *blank = memchr(v.p, ' ', v.len);
+        if (!blank) continue;
+        size_t n = (size_t)(blank - v.p);
+        buf_str(out, "log:        ");
+        text_printable(out, slice_from(v, n + 1), 520);
+        buf_str(out, ", read up to record ");
+        text_printable(out, slice_head(v, n), 24);
+        buf_str(out, "\n");
+    }
+}
+
 void status_explain(struct buf *out, struct slice file, uint64_t now) {
     uint64_t written = number_of(file, "written"), started = number_of(file, "started"),
              until = number_of(file, "certificate_until");
@@ -162,19 +180,5 @@ void status_explain(struct buf *out, struct slice file, uint64_t now) {
         buf_str(out, "EXPIRED: enrol this host anew");
     }
     buf_str(out, "\n");
-    for (struct slice rest = file; rest.len;) {
-        const uint8_t *nl = memchr(rest.p, '\n', rest.len);
-        struct slice line = slice_of(rest.p, nl ? (size_t)(nl - rest.p) : rest.len);
-        rest = slice_from(rest, line.len + 1);
-        if (!slice_starts(line, SLICE_LIT("log "))) continue;
-        struct slice v = slice_from(line, 4);
-        const uint8_t *blank = memchr(v.p, ' ', v.len);
-        if (!blank) continue;
-        size_t n = (size_t)(blank - v.p);
-        buf_str(out, "log:        ");
-        text_printable(out, slice_from(v, n + 1), 520);
-        buf_str(out, ", read up to record ");
-        text_printable(out, slice_head(v, n), 24);
-        buf_str(out, "\n");
-    }
+    explain_logs(out, file);
 }
