@@ -90,8 +90,9 @@ bool feeder_fill_spool(struct feeder *r) {
     if (synced) n = 0;
     feeder_drop_first(r->ready, &r->n_ready, n);
     if (r->report.spool_full && !was_full && log_limit_pass(&r->full_limit, 60000, &held_back)) {
-        log_warn(AREA, "the spool is full: reading waits until the collector takes what is in it; nothing is lost while the "
-                       "logs keep it");
+        log_warn(AREA,
+                 "the spool is full: reading waits until the collector takes what is in it; nothing is lost while the "
+                 "logs keep it");
     }
     if ((st || synced) && log_limit_pass(&r->full_limit, 60000, &held_back)) {
         log_error(

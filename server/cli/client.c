@@ -175,24 +175,26 @@ static enum status unreachable(struct client *c, CURLcode rc, struct error *err)
                          "cannot reach the collector at %s; is haechid running? Name its API with --api or HAECHI_API",
                          c->display);
     case CURLE_PEER_FAILED_VERIFICATION:
-        return error_set(err, ST_AUTH, "the collector at %s is not trusted: put its CA's file (DATA/ca/ca.pem) into HAECHI_CA",
+        return error_set(err, ST_AUTH,
+                         "the collector at %s is not trusted: put its CA's file (DATA/ca/ca.pem) into HAECHI_CA",
                          c->display);
     case CURLE_PARTIAL_FILE:
     case CURLE_RECV_ERROR:
     case CURLE_GOT_NOTHING:
-        return error_set(err, ST_IO, "the collector at %s broke off its answer: what was shown is not complete", c->display);
+        return error_set(err, ST_IO, "the collector at %s broke off its answer: what was shown is not complete",
+                         c->display);
     default: return error_set(err, ST_IO, "the collector at %s: %s", c->display, curl_easy_strerror(rc));
     }
 }
 
 /* The detail of an RFC 9457 document. */
 static enum status problem(struct request *r, long http, struct error *err) {
-    enum status st = http == 404   ? ST_NOTFOUND
-                     : http == 401 ? ST_AUTH
+    enum status st = http == 404                  ? ST_NOTFOUND
+                     : http == 401                ? ST_AUTH
                      : http == 403 || http == 409 ? ST_DENIED
-                     : http == 503 ? ST_BUSY
-                     : http < 500  ? ST_INVALID
-                                   : ST_IO;
+                     : http == 503                ? ST_BUSY
+                     : http < 500                 ? ST_INVALID
+                                                  : ST_IO;
     yyjson_doc *doc = yyjson_read((const char *)r->problem.p, r->problem.len, 0);
     const char *detail = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "detail"));
     if (detail) {

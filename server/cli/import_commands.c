@@ -69,7 +69,8 @@ static void take_event(struct job *j, const struct event *ev, enum status st, ui
         error_set(err, st, "%s", status_text(st));
     }
     if (line) {
-        error_prefix(err, st, "line %llu, byte %llu: an event is left out", (unsigned long long)line, (unsigned long long)byte);
+        error_prefix(err, st, "line %llu, byte %llu: an event is left out", (unsigned long long)line,
+                     (unsigned long long)byte);
     } else {
         error_prefix(err, st, "an event is left out");
     }
@@ -194,13 +195,14 @@ static enum status summarise(const struct job *j, struct slice reply, bool json,
         while (reply.len && reply.p[reply.len - 1] == '\n') reply.len--;
         st = print_line(NULL, reply);
     } else {
-        printf("%llu events of %zu file%s: %llu stored, %llu held already\n", (unsigned long long)j->events, j->files->n,
-               j->files->n == 1 ? "" : "s", (unsigned long long)json_uint(o, "stored"),
+        printf("%llu events of %zu file%s: %llu stored, %llu held already\n", (unsigned long long)j->events,
+               j->files->n, j->files->n == 1 ? "" : "s", (unsigned long long)json_uint(o, "stored"),
                (unsigned long long)json_uint(o, "duplicates"));
     }
     if (!st && rejected) {
         struct slice reason = json_text(yyjson_arr_get_first(yyjson_obj_get(o, "rejected")), "reason");
-        st = error_set(err, ST_DENIED, "%zu batches were refused: %.*s", rejected, (int)reason.len, (const char *)reason.p);
+        st = error_set(err, ST_DENIED, "%zu batches were refused: %.*s", rejected, (int)reason.len,
+                       (const char *)reason.p);
     } else if (!st && j->unreadable) {
         st = error_set(err, ST_FORMAT, "%llu events or parts could not be read (see above); all others are stored",
                        (unsigned long long)j->unreadable);
@@ -217,7 +219,8 @@ static enum status run_import(struct client *c, const void *options, const struc
     if (!st) {
         const char *own[] = {buf_cstr(&name)};
         struct job j = {.files = words, .parser = parser_new()};
-        struct batcher_options b = {.max_raw = BATCHER_DRAIN_RAW, .own_names = own, .n_own_names = 1, .out = on_batch, .ctx = &j};
+        struct batcher_options b = {
+            .max_raw = BATCHER_DRAIN_RAW, .own_names = own, .n_own_names = 1, .out = on_batch, .ctx = &j};
         arena_init(&j.arena, EVENT_ARENA_CAP);
         j.batcher = batcher_new(&b);
         progress_begin(&j.progress, "import");
@@ -245,6 +248,8 @@ const struct command import_commands[] = {
       "into a host's records. What is held "
       "already is recognised; a log of another computer is kept as a log of its own under that host.",
       OPTIONS(import_options), 1, 100000},
-     "read log files into a host's records", sizeof(struct import), run_import},
+     "read log files into a host's records",
+     sizeof(struct import),
+     run_import},
 };
 const size_t n_import_commands = sizeof import_commands / sizeof *import_commands;

@@ -35,7 +35,8 @@ static void print_overview(void) {
     size_t n = all_commands(all);
     printf("usage: haechi COMMAND [options]\n\nAsks a Haechi collector what hosts did, and runs its fleet.\n\n");
     for (size_t i = 0; i < n; i++) printf("  %-14s %s\n", all[i]->args.name, all[i]->summary);
-    printf("\nhaechi COMMAND --help says more. The collector is found by --api, then HAECHI_API, then the default socket.\n");
+    printf(
+        "\nhaechi COMMAND --help says more. The collector is found by --api, then HAECHI_API, then the default socket.\n");
 }
 
 /* The words of a command's name that argv begins with; 0: it does not. */
