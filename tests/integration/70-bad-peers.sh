@@ -52,7 +52,7 @@ for name in silent half; do
 done
 after=$(rss)
 say "resident memory: $before KiB before, $after KiB after"
-[ $((after - before)) -lt 16384 ] || fail "the collector grew from $before to $after KiB"
+[ $((after - before)) -lt 8192 ] || fail "the collector grew from $before to $after KiB"
 
 # what is refused is set aside, reported and audited
 [ -n "$(ls "$TMP/collector/quarantine")" ] || fail 'nothing is in quarantine'
