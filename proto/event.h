@@ -85,6 +85,12 @@ void event_escape_xml(struct buf *out, struct slice s, bool in_attribute);
  * there is none. */
 struct slice event_value(const struct event *ev, const char *name);
 
+/* Sysmon on Windows doubles every '%' in two fields, and only there: CommandLine of event 1 and Details of event 13. What
+ * is stored, and rendered as XML and JSON, stays as it was written; display, search and comparison undo it. */
+bool event_is_doubled(struct slice provider, uint64_t event_id, struct slice field);
+/* "%%" becomes "%". Writes at most s.len bytes (out may be s itself); returns how many. */
+size_t event_undouble(struct slice s, uint8_t *out);
+
 /* The process GUIDs that the event names (ProcessGuid, ParentProcessGuid, SourceProcessGUID, TargetProcessGUID; never
  * LogonGuid), in order of appearance, each once, without zero GUIDs; at most EVENT_MAX_GUIDS. */
 #define EVENT_MAX_GUIDS 4

@@ -12,6 +12,21 @@ struct slice event_value(const struct event *ev, const char *name) {
     return (struct slice){NULL, 0};
 }
 
+bool event_is_doubled(struct slice provider, uint64_t event_id, struct slice field) {
+    if (event_id != 1 && event_id != 13) return false;
+    if (!slice_eq_nocase(field, event_id == 1 ? SLICE_LIT("CommandLine") : SLICE_LIT("Details"))) return false;
+    return slice_eq_nocase(provider, SLICE_LIT("Microsoft-Windows-Sysmon"));
+}
+
+size_t event_undouble(struct slice s, uint8_t *out) {
+    size_t n = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        out[n++] = s.p[i];
+        if (s.p[i] == '%' && i + 1 < s.len && s.p[i + 1] == '%') i++;
+    }
+    return n;
+}
+
 static bool is_process_guid_name(struct slice name) {
     if (name.len == 11) return slice_eq_nocase(name, SLICE_LIT("ProcessGuid"));
     if (name.len != 17) return false;

@@ -92,11 +92,14 @@ static uint32_t number(struct slice s) {
     return v > UINT32_MAX ? 0 : (uint32_t)v;
 }
 
-/* Absent values are written as nothing, "-" or "?" by different versions. */
+/* Absent values are written as nothing, "-" or "?" by different versions; doubled percent signs are undone. */
 static struct slice known(struct digest *d, const struct event *ev, const char *name) {
     struct slice v = event_value(ev, name);
     if (!v.len || slice_eq_str(v, "-") || slice_eq_str(v, "?")) return (struct slice){0};
-    return arena_copy(&d->text_arena, v);
+    struct slice copy = arena_copy(&d->text_arena, v);
+    if (copy.p && event_is_doubled(ev->provider, ev->event_id.v, slice_str(name)))
+        copy.len = event_undouble(copy, (uint8_t *)(uintptr_t)copy.p); /* as its children's ParentCommandLine */
+    return copy;
 }
 
 static uint64_t event_time(const struct event *ev) {

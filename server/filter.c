@@ -223,6 +223,19 @@ static struct slice system_value(const struct event *ev, const char *field, char
     return (struct slice){0};
 }
 
+/* A value with percent signs that Sysmon doubled matches in either spelling. */
+static bool data_matches(const struct event *ev, const struct event_data *d, enum filter_op op, struct slice want) {
+    if (value_matches(op, d->value, want)) return true;
+    if (!d->name.p || !event_is_doubled(ev->provider, ev->event_id.v, d->name)) return false;
+    if (!d->value.len || !memchr(d->value.p, '%', d->value.len)) return false;
+    struct buf plain = {0};
+    buf_reserve(&plain, d->value.len);
+    plain.len = event_undouble(d->value, plain.p);
+    bool matched = plain.len < d->value.len && value_matches(op, buf_slice(&plain), want);
+    buf_free(&plain);
+    return matched;
+}
+
 static bool condition_matches(const struct filter_condition *c, const struct event *ev) {
     bool negative = c->op == FILTER_NE || c->op == FILTER_NOT_CONTAINS || c->op == FILTER_NOT_EXISTS;
     struct slice field = slice_str(c->field), want = slice_str(c->value);
@@ -231,7 +244,7 @@ static bool condition_matches(const struct filter_condition *c, const struct eve
     bool matched = system.p && value_matches(c->op, system, want);
     for (size_t i = 0; i < ev->n_data && !matched; i++) {
         matched = ev->data[i].name.p && slice_eq_nocase(ev->data[i].name, field) &&
-                  value_matches(c->op, ev->data[i].value, want);
+                  data_matches(ev, &ev->data[i], c->op, want);
     }
     return matched != negative;
 }
@@ -239,7 +252,7 @@ static bool condition_matches(const struct filter_condition *c, const struct eve
 static bool search_matches(const char *text, const struct event *ev) {
     struct slice needle = slice_str(text);
     for (size_t i = 0; i < ev->n_data; i++) {
-        if (find_nocase(ev->data[i].value, needle)) return true;
+        if (data_matches(ev, &ev->data[i], FILTER_CONTAINS, needle)) return true;
     }
     const struct slice others[] = {ev->body_xml, ev->computer, ev->provider, ev->user_sid, ev->channel, ev->extra_xml};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {

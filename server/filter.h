@@ -7,7 +7,7 @@
  * thread_id, user_sid. OP: = != < <= > >= in contains !contains startswith endswith like (with * and ?) exists !exists.
  * Text is compared without ASCII case; < <= > >= compare numbers (decimal or 0x...), and = does too when both sides
  * are numbers; GUIDs compare in any spelling because case does not count. Where a name occurs more than once, one
- * matching value is enough. A field that the event lacks satisfies only !=, !contains and !exists. */
+ * matching value is enough. Where Sysmon doubled percent signs (event_is_doubled), a value matches as it was written or undone. A field that the event lacks satisfies only !=, !contains and !exists. */
 #ifndef HAECHI_FILTER_H
 #define HAECHI_FILTER_H
 

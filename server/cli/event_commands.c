@@ -117,10 +117,18 @@ static bool is_sysmon(yyjson_val *o) {
     return slice_eq_str(p, "Microsoft-Windows-Sysmon") || slice_eq_str(p, "Linux-Sysmon");
 }
 
-static void put_fields(struct buf *out, yyjson_val *data, const char *const fields[3]) {
+static void put_fields(struct buf *out, yyjson_val *o, yyjson_val *data, const char *const fields[3]) {
     for (size_t i = 0; i < 3 && fields[i]; i++) {
+        struct buf plain = {0};
+        struct slice v = json_text(data, fields[i]);
+        if (event_is_doubled(json_text(o, "provider"), json_uint(o, "event_id"), slice_str(fields[i]))) {
+            buf_reserve(&plain, v.len + 1);
+            plain.len = event_undouble(v, plain.p);
+            v = buf_slice(&plain);
+        }
         if (i) buf_str(out, "  ->  ");
-        text_printable(out, json_text(data, fields[i]), 2000);
+        text_printable(out, v, 2000);
+        buf_free(&plain);
     }
 }
 
@@ -153,7 +161,7 @@ static void put_row(struct buf *out, yyjson_val *o) {
     }
     for (size_t i = 0; known && i < sizeof gist / sizeof *gist; i++) {
         if (gist[i].id == id) {
-            put_fields(out, data, gist[i].fields);
+            put_fields(out, o, data, gist[i].fields);
             return;
         }
     }

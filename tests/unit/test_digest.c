@@ -158,7 +158,7 @@ static void check_procs(struct fixture *f) {
     get(f, GUID_B, &p, &bytes); /* seen whole */
     assert_true(p.has_start && p.has_end);
     assert_true(slice_eq_str(p.image, "C:\\b.exe"));
-    assert_true(slice_eq_str(p.command_line, "b %%x"));
+    assert_true(slice_eq_str(p.command_line, "b %x"));
     assert_true(slice_eq_str(p.user, "PC\\me"));
     assert_int_equal(p.pid, 200);
     assert_int_equal(p.parent_pid, 100);

@@ -77,6 +77,46 @@ static void test_conditions(void **state) {
     }
 }
 
+/* Sysmon on Windows doubles percent signs in CommandLine of event 1 and Details of event 13, and nowhere else. */
+static void test_doubled_percent(void **state) {
+    (void)state;
+    static const struct {
+        const char *provider, *field;
+        unsigned id;
+        const char *value, *where, *search;
+        bool matches;
+    } rows[] = {
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine = del %TEMP%\\a", NULL, true},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine = del %%TEMP%%\\a", NULL, true},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine != del %TEMP%\\a", NULL, false},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine contains l %temp%\\", NULL, true},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine !contains %TEMP%\\", NULL, false},
+        {"Microsoft-Windows-Sysmon", "commandline", 1, "%%A%%%%B%%", "CommandLine like %A%%B%", NULL, true},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "100% %%", "CommandLine endswith 100% %", NULL, true},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "100% %%", "CommandLine = 100% %%%", NULL, false},
+        {"Microsoft-Windows-Sysmon", "Details", 13, "%%APPDATA%%\\x", "Details startswith %APPDATA%\\", NULL, true},
+        {"Microsoft-Windows-Sysmon", "Details", 13, "%%APPDATA%%\\x", NULL, "%appdata%\\x", true},
+        {"Microsoft-Windows-Sysmon", "Details", 13, "%%APPDATA%%\\x", NULL, "%%appdata%%\\x", true},
+        {"Microsoft-Windows-Sysmon", "Details", 1, "%%A%%\\x", "Details = %A%\\x", NULL, false},
+        {"Microsoft-Windows-Sysmon", "ParentCommandLine", 1, "%%A%%\\x", "ParentCommandLine = %A%\\x", NULL, false},
+        {"Microsoft-Windows-Sysmon", "ParentCommandLine", 1, "%%A%%\\x", NULL, "%A%\\x", false},
+        {"Linux-Sysmon", "CommandLine", 1, "date +%%s", "CommandLine = date +%s", NULL, false},
+        {"Linux-Sysmon", "CommandLine", 1, "date +%%s", NULL, "date +%s", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct event_data d = {slice_str(rows[i].field), slice_str(rows[i].value), EVENT_DATA};
+        struct event ev = {.provider = slice_str(rows[i].provider), .event_id = {rows[i].id, true, {0}},
+                           .body = EVENT_BODY_DATA, .data = &d, .n_data = 1};
+        struct filter f = {0};
+        if (rows[i].where) assert_int_equal(filter_add_where(&f, rows[i].where, NULL), ST_OK);
+        if (rows[i].search) filter_set_search(&f, rows[i].search);
+        if (filter_match(&f, &ev) != rows[i].matches)
+            fail_msg("row %zu, %s: %s %s: wrong", i, rows[i].value, rows[i].where ? rows[i].where : "search",
+                     rows[i].search ? rows[i].search : "");
+        filter_deinit(&f);
+    }
+}
+
 static void test_all_conditions_and_search(void **state) {
     (void)state;
     struct filter f = {0};
@@ -121,7 +161,7 @@ static void test_mistakes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_conditions), cmocka_unit_test(test_doubled_percent),
         cmocka_unit_test(test_all_conditions_and_search),
         cmocka_unit_test(test_mistakes),
     };
