@@ -28,6 +28,7 @@
 #define TICK_EVERY_S 5    /* fleet_tick */
 #define EXPIRE_EVERY_S 60 /* retention */
 #define MAX_NOTICES 1024
+#define WORK_THREADS "8"
 
 struct words {
     const char *config, *data, *listen, *api, *log_level;
@@ -380,6 +381,13 @@ static enum status open_api(struct collector *c, struct error *err) {
     return st;
 }
 
+/* Queries, fleet changes and enrolments share libuv's pool of work threads: a few long queries must not make an enrolment
+ * wait, as with libuv's own four. Before the pool is first used; an administrator's own number stands. */
+static void size_work_pool(void) {
+    if (setenv("UV_THREADPOOL_SIZE", WORK_THREADS, 0))
+        log_warn("main", "the number of work threads could not be set: libuv's own is used");
+}
+
 static void open_handles(struct collector *c) {
     if (uv_loop_init(&c->loop)) abort();
     if (uv_async_init(&c->loop, &c->noticed, on_noticed)) abort();
@@ -491,6 +499,7 @@ int main(int argc, char **argv) {
         umask(077);
         signal(SIGPIPE, SIG_IGN);
         raise_file_limit();
+        size_work_pool();
         tls_global_init();
         code = run(&c);
     }
