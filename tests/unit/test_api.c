@@ -1,6 +1,8 @@
 /* The API on a real store, fleet and writer, over its unix socket: its loop runs on a thread of its own, the tests are
  * blocking clients. What is stored comes in by POST .../import. */
 // links: server storage proto base
+#include "api_client.h"
+
 #include "api.h"
 #include "batch.h"
 #include "clock.h"
@@ -163,133 +165,6 @@ static int teardown(void **state) {
     return system(command);
 }
 
-/* ---- the client's part ---- */
-
-static int dial(struct world *w) {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    struct timeval limit = {20, 0};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    snprintf(sa.sun_path, sizeof sa.sun_path, "%s", w->socket);
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    return fd;
-}
-
-static bool say(int fd, struct slice s) {
-    while (s.len) {
-        ssize_t n = send(fd, s.p, s.len, MSG_NOSIGNAL);
-        if (n <= 0) return false;
-        s = slice_from(s, (size_t)n);
-    }
-    return true;
-}
-
-/* More of the reply into *b: false at its end. */
-static bool hear(int fd, struct buf *b) {
-    uint8_t piece[65536];
-    ssize_t n = recv(fd, piece, sizeof piece, 0);
-    if (n < 0) fail_msg("no answer: %s", strerror(errno));
-    buf_append(b, piece, (size_t)n);
-    return n > 0;
-}
-
-struct reply {
-    int status;
-    struct buf head, body;
-    bool whole;
-};
-
-static void reply_free(struct reply *r) {
-    buf_free(&r->head);
-    buf_free(&r->body);
-}
-
-/* Takes the chunks that are whole; true at the last one. */
-static bool unchunk(struct buf *in, struct buf *out) {
-    for (;;) {
-        char *end, *text = (char *)(uintptr_t)buf_cstr(in);
-        unsigned long n = strtoul(text, &end, 16);
-        if (!strstr(text, "\r\n")) return false;
-        size_t head = (size_t)(end - text) + 2;
-        if (!n) return in->len >= head + 2 && memcmp(in->p + in->len - 4, "\r\n\r\n", 4) == 0;
-        if (in->len < head + n + 2) return false;
-        buf_append(out, in->p + head, n);
-        buf_consume(in, head + n + 2);
-    }
-}
-
-/* One reply; what comes after it stays in *rest. */
-static struct reply read_reply(int fd, struct buf *rest) {
-    struct reply r = {0};
-    char *end;
-    while (!(end = strstr((char *)(uintptr_t)buf_cstr(rest), "\r\n\r\n"))) {
-        if (!hear(fd, rest)) return r;
-    }
-    size_t head = (size_t)(end - (char *)rest->p) + 4;
-    buf_append(&r.head, rest->p, head);
-    buf_consume(rest, head);
-    r.status = atoi(buf_cstr(&r.head) + 9);
-    char *length = strstr((char *)r.head.p, "Content-Length: ");
-    if (length) {
-        size_t n = strtoul(length + 16, NULL, 10);
-        while (rest->len < n && hear(fd, rest)) continue;
-        r.whole = rest->len >= n;
-        buf_append(&r.body, rest->p, r.whole ? n : rest->len);
-        buf_consume(rest, r.whole ? n : rest->len);
-        return r;
-    }
-    while (!(r.whole = unchunk(rest, &r.body)) && hear(fd, rest)) continue;
-    buf_clear(rest);
-    return r;
-}
-
-static struct reply ask(struct world *w, const char *request) {
-    struct buf rest = {0};
-    int fd = dial(w);
-    (void)say(fd, slice_str(request));
-    struct reply r = read_reply(fd, &rest);
-    close(fd);
-    buf_free(&rest);
-    return r;
-}
-
-static struct reply get(struct world *w, const char *path) {
-    struct buf b = {0};
-    buf_printf(&b, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
-    struct reply r = ask(w, buf_cstr(&b));
-    buf_free(&b);
-    return r;
-}
-
-static struct reply post(struct world *w, const char *path, const char *type, struct slice body) {
-    struct buf b = {0}, rest = {0};
-    buf_printf(&b, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", path, type,
-               body.len);
-    buf_slice_append(&b, body);
-    int fd = dial(w);
-    (void)say(fd, buf_slice(&b));
-    struct reply r = read_reply(fd, &rest);
-    close(fd);
-    buf_free(&b);
-    buf_free(&rest);
-    return r;
-}
-
-static size_t lines(const struct buf *b) {
-    size_t n = 0;
-    for (size_t i = 0; i < b->len; i++) n += b->p[i] == '\n';
-    return n;
-}
-
-static void expect(struct reply r, int status, const char *part) {
-    if (r.status != status || !r.whole || !strstr(buf_cstr(&r.body), part)) {
-        fail_msg("wanted %d with \"%s\", got %d%s: %.600s", status, part, r.status, r.whole ? "" : " (cut)",
-                 buf_cstr(&r.body));
-    }
-    reply_free(&r);
-}
-
 /* Frames of batches: n events from id on. */
 static struct buf frames(uint64_t id, unsigned n) {
     struct batch_builder *b = batch_builder_new(0);
@@ -363,18 +238,18 @@ static void test_socket(void **state) {
 static void test_import(void **state) {
     struct world *w = *state;
     struct buf first = frames(1, 2500), both = frames(1, 3000);
-    expect(post(w, ALPHA "/import", BATCHES, buf_slice(&first)), 200,
+    expect(post(w->socket, ALPHA "/import", BATCHES, buf_slice(&first)), 200,
            "{\"batches\":3,\"events\":2500,\"stored\":2500,\"duplicates\":0,\"rejected\":[]}");
-    expect(post(w, "/api/v1/hosts/1/import", BATCHES, buf_slice(&both)), 200, "\"stored\":500,\"duplicates\":2500");
+    expect(post(w->socket, "/api/v1/hosts/1/import", BATCHES, buf_slice(&both)), 200, "\"stored\":500,\"duplicates\":2500");
     both.p[both.len - 1] ^= 1; /* the last batch lies about itself */
-    expect(post(w, ALPHA "/import", BATCHES, buf_slice(&both)), 200, "\"rejected\":[{\"batch\":3,\"reason\":");
-    expect(post(w, ALPHA "/import", BATCHES, slice_head(buf_slice(&both), both.len - 9)), 400,
+    expect(post(w->socket, ALPHA "/import", BATCHES, buf_slice(&both)), 200, "\"rejected\":[{\"batch\":3,\"reason\":");
+    expect(post(w->socket, ALPHA "/import", BATCHES, slice_head(buf_slice(&both), both.len - 9)), 400,
            "inside a frame, after batch 2");
-    expect(post(w, ALPHA "/import", BATCHES, SLICE_LIT("\x01\0\0\0\x07x")), 400, "after batch 0");
-    expect(post(w, ALPHA "/import", BATCHES, SLICE_LIT("")), 200, "\"batches\":0");
-    expect(post(w, ALPHA "/import", "text/plain", buf_slice(&first)), 415, BATCHES);
-    expect(post(w, "/api/v1/hosts/gamma/import", BATCHES, buf_slice(&first)), 404, "gamma");
-    expect(get(w, "/api/v1/audit?reverse=1&limit=1"), 200, "@unix\",\"action\":\"import\",\"object\":\"alpha\"");
+    expect(post(w->socket, ALPHA "/import", BATCHES, SLICE_LIT("\x01\0\0\0\x07x")), 400, "after batch 0");
+    expect(post(w->socket, ALPHA "/import", BATCHES, SLICE_LIT("")), 200, "\"batches\":0");
+    expect(post(w->socket, ALPHA "/import", "text/plain", buf_slice(&first)), 415, BATCHES);
+    expect(post(w->socket, "/api/v1/hosts/gamma/import", BATCHES, buf_slice(&first)), 404, "gamma");
+    expect(get(w->socket, "/api/v1/audit?reverse=1&limit=1"), 200, "@unix\",\"action\":\"import\",\"object\":\"alpha\"");
     buf_free(&first);
     buf_free(&both);
 }
@@ -383,7 +258,7 @@ static void test_import_chunked(void **state) {
     struct world *w = *state;
     struct buf all = frames(4000, 1500), rest = {0};
     struct slice left = buf_slice(&all);
-    int fd = dial(w);
+    int fd = dial(w->socket);
     assert_true(say(fd, SLICE_LIT("POST " ALPHA "/import HTTP/1.1\r\nHost: x\r\nContent-Type: " BATCHES
                                   "\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")));
     while (rest.len < 25 && hear(fd, &rest)) continue;
@@ -406,13 +281,13 @@ static void test_import_chunked(void **state) {
 static void test_gone_importer(void **state) {
     struct world *w = *state;
     struct buf all = frames(10000, 1000);
-    int fd = dial(w);
+    int fd = dial(w->socket);
     assert_true(say(fd, SLICE_LIT("POST /api/v1/hosts/beta/import HTTP/1.1\r\nHost: x\r\nContent-Type: " BATCHES
                                   "\r\nContent-Length: 99999999\r\n\r\n")));
     assert_true(say(fd, buf_slice(&all)));
     close(fd);
     for (int i = 0; i < 200; i++) { /* what it brought is stored and audited */
-        struct reply r = get(w, "/api/v1/audit?reverse=1&limit=1");
+        struct reply r = get(w->socket, "/api/v1/audit?reverse=1&limit=1");
         bool found = strstr(buf_cstr(&r.body), "\"object\":\"beta\",\"detail\":\"1 batches, 1000 events") &&
                      strstr(buf_cstr(&r.body), "broken off");
         reply_free(&r);
@@ -420,7 +295,7 @@ static void test_gone_importer(void **state) {
         assert_true(i < 199);
         usleep(10000);
     }
-    expect(get(w, "/api/v1/hosts/beta/events?count=1"), 200, "{\"count\":1000}");
+    expect(get(w->socket, "/api/v1/hosts/beta/events?count=1"), 200, "{\"count\":1000}");
     buf_free(&all);
 }
 
@@ -480,7 +355,7 @@ static const struct {
 static void test_gets(void **state) {
     struct world *w = *state;
     for (size_t i = 0; i < sizeof gets / sizeof *gets; i++) {
-        struct reply r = get(w, gets[i].path);
+        struct reply r = get(w->socket, gets[i].path);
         bool good = r.status == gets[i].status && r.whole && strstr(buf_cstr(&r.body), gets[i].part) &&
                     (!gets[i].lines || lines(&r.body) == gets[i].lines);
         good = good && (r.status < 400) == !strstr(buf_cstr(&r.head), "application/problem+json");
@@ -518,26 +393,26 @@ static const struct {
 static void test_posts(void **state) {
     struct world *w = *state;
     for (size_t i = 0; i < sizeof posts / sizeof *posts; i++) {
-        struct reply r = post(w, posts[i].path, "application/json", slice_str(posts[i].body));
+        struct reply r = post(w->socket, posts[i].path, "application/json", slice_str(posts[i].body));
         bool good = posts[i].status ? r.status == posts[i].status : r.status >= 400;
         if (!good || !strstr(buf_cstr(&r.body), posts[i].part)) {
             fail_msg("POST %s %s: %d %s", posts[i].path, posts[i].body, r.status, buf_cstr(&r.body));
         }
         reply_free(&r);
     }
-    expect(get(w, ALPHA), 200, "\"tags\":[\"web\"]");
+    expect(get(w->socket, ALPHA), 200, "\"tags\":[\"web\"]");
     struct buf big = {0}, path = {0};
     for (size_t i = 0; i < 70000; i++) buf_byte(&big, ' ');
-    expect(post(w, "/api/v1/tokens", "application/json", buf_slice(&big)), 413, "64 KiB");
-    expect(post(w, "/api/v1/tokens", "text/plain", SLICE_LIT("{}")), 415, "application/json");
+    expect(post(w->socket, "/api/v1/tokens", "application/json", buf_slice(&big)), 413, "64 KiB");
+    expect(post(w->socket, "/api/v1/tokens", "text/plain", SLICE_LIT("{}")), 415, "application/json");
     expect(
-        ask(w,
+        ask(w->socket,
             "POST /api/v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
             "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"),
         201, "haechi-enroll");
     buf_printf(&path, "{\"dir\":\"%s/copy\"}", w->dir);
-    expect(post(w, "/api/v1/backup", "application/json", buf_slice(&path)), 200, "{\"ok\":true}\n");
-    struct reply again = post(w, "/api/v1/backup", "application/json", buf_slice(&path));
+    expect(post(w->socket, "/api/v1/backup", "application/json", buf_slice(&path)), 200, "{\"ok\":true}\n");
+    struct reply again = post(w->socket, "/api/v1/backup", "application/json", buf_slice(&path));
     assert_true(again.status >= 400);
     reply_free(&again);
     buf_free(&big);
@@ -546,12 +421,12 @@ static void test_posts(void **state) {
 
 static void test_refusals(void **state) {
     struct world *w = *state;
-    expect(ask(w, "PUT /api/v1/hosts HTTP/1.1\r\nHost: x\r\n\r\n"), 405, "method");
-    expect(ask(w, "GET /api/v1/hosts HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 413, "no body");
-    expect(ask(w, "GET /api/v1/hosts HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n"), 406, "Accept");
-    expect(ask(w, "GET /api/v1/hosts HTTP/1.1\r\n\r\n"), 400, "Host");
-    expect(ask(w, "GET /api/v1/hosts HTTP/1.0\r\nHost: x\r\n\r\n"), 505, "1.1");
-    expect(ask(w, "hello\r\n\r\n"), 400, "malformed");
+    expect(ask(w->socket, "PUT /api/v1/hosts HTTP/1.1\r\nHost: x\r\n\r\n"), 405, "method");
+    expect(ask(w->socket, "GET /api/v1/hosts HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 413, "no body");
+    expect(ask(w->socket, "GET /api/v1/hosts HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n"), 406, "Accept");
+    expect(ask(w->socket, "GET /api/v1/hosts HTTP/1.1\r\n\r\n"), 400, "Host");
+    expect(ask(w->socket, "GET /api/v1/hosts HTTP/1.0\r\nHost: x\r\n\r\n"), 505, "1.1");
+    expect(ask(w->socket, "hello\r\n\r\n"), 400, "malformed");
 }
 
 /* Several requests on one connection: at once, byte by byte, after a refusal. */
@@ -562,7 +437,7 @@ static void test_keep_alive(void **state) {
                                 "GET /api/v1/hosts/beta HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     for (size_t step = 1; step < 1000; step += 998) {
         struct buf rest = {0};
-        int fd = dial(w);
+        int fd = dial(w->socket);
         for (struct slice s = SLICE_LIT(three); s.len; s = slice_from(s, step))
             assert_true(say(fd, slice_head(s, step)));
         struct reply r = {0};
@@ -589,7 +464,7 @@ static void test_timeouts(void **state) {
         "POST " ALPHA "/import HTTP/1.1\r\nHost: x\r\nContent-Type: " BATCHES "\r\nContent-Length: 5\r\n\r\nx"};
     for (size_t i = 0; i < 3; i++) {
         struct buf rest = {0};
-        int fd = dial(w);
+        int fd = dial(w->socket);
         assert_true(say(fd, slice_str(starts[i])));
         expect(read_reply(fd, &rest), 408, "in time");
         assert_false(hear(fd, &rest));
@@ -597,7 +472,7 @@ static void test_timeouts(void **state) {
         buf_free(&rest);
     }
     struct buf rest = {0};
-    int fd = dial(w); /* nothing at all: closed without a word */
+    int fd = dial(w->socket); /* nothing at all: closed without a word */
     assert_false(hear(fd, &rest));
     close(fd);
 }
@@ -607,9 +482,9 @@ static void test_timeouts(void **state) {
 static void test_stream(void **state) {
     struct world *w = *state;
     struct buf all = frames(20000, MANY);
-    expect(post(w, "/api/v1/hosts/beta/import", BATCHES, buf_slice(&all)), 200, "\"stored\":60000");
+    expect(post(w->socket, "/api/v1/hosts/beta/import", BATCHES, buf_slice(&all)), 200, "\"stored\":60000");
     buf_free(&all);
-    struct reply r = get(w, "/api/v1/hosts/beta/events");
+    struct reply r = get(w->socket, "/api/v1/hosts/beta/events");
     assert_true(r.whole);
     assert_int_equal(lines(&r.body), MANY + 1000);
     reply_free(&r);
@@ -622,7 +497,7 @@ static void test_stalled(void **state) {
     unsigned n_busy = 0;
     for (int i = 0; i < 40; i++) {
         int small = 4096;
-        fd[i] = dial(w);
+        fd[i] = dial(w->socket);
         setsockopt(fd[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
         assert_true(say(fd[i], SLICE_LIT("GET /api/v1/hosts/beta/events HTTP/1.1\r\nHost: x\r\n\r\n")));
         char head[13] = "";
@@ -630,13 +505,13 @@ static void test_stalled(void **state) {
         if (strcmp(head, "HTTP/1.1 503") == 0) n_busy++;
     }
     assert_int_equal(n_busy, 8);
-    struct reply r = get(w, "/api/v1/hosts/beta/events?count=1");
+    struct reply r = get(w->socket, "/api/v1/hosts/beta/events?count=1");
     assert_non_null(strstr(buf_cstr(&r.head), "Retry-After: 1\r\n"));
     expect(r, 503, "too many queries");
-    expect(get(w, "/api/v1/hosts"), 200, "beta");
+    expect(get(w->socket, "/api/v1/hosts"), 200, "beta");
     for (int i = 0; i < 40; i++) close(fd[i]);
     for (int i = 0;; i++) {
-        r = get(w, "/api/v1/hosts/beta/events?count=1");
+        r = get(w->socket, "/api/v1/hosts/beta/events?count=1");
         bool good = r.status == 200;
         reply_free(&r);
         if (good) break;
@@ -648,13 +523,13 @@ static void test_stalled(void **state) {
 static void test_follow(void **state) {
     struct world *w = *state;
     struct buf rest = {0}, more = frames(500000, 3), other = frames(600000, 3);
-    int fd = dial(w);
+    int fd = dial(w->socket);
     assert_true(
         say(fd, SLICE_LIT("GET " ALPHA "/events?follow=1&where=record_id+%3E+100000 HTTP/1.1\r\nHost: x\r\n\r\n")));
     while (!strstr(buf_cstr(&rest), "\r\n\r\n"))
         assert_true(hear(fd, &rest)); /* the head comes though there is no event yet */
-    expect(post(w, "/api/v1/hosts/beta/import", BATCHES, buf_slice(&other)), 200, "\"stored\":3");
-    expect(post(w, ALPHA "/import", BATCHES, buf_slice(&more)), 200, "\"stored\":3");
+    expect(post(w->socket, "/api/v1/hosts/beta/import", BATCHES, buf_slice(&other)), 200, "\"stored\":3");
+    expect(post(w->socket, ALPHA "/import", BATCHES, buf_slice(&more)), 200, "\"stored\":3");
     while (!strstr(buf_cstr(&rest), "\"record_id\":500002,")) assert_true(hear(fd, &rest));
     assert_null(strstr(buf_cstr(&rest), "600000"));
     close(fd);
@@ -665,8 +540,8 @@ static void test_follow(void **state) {
 
 static void test_revoke(void **state) {
     struct world *w = *state;
-    expect(post(w, "/api/v1/hosts/alpha/revoke", "application/json", SLICE_LIT("{\"reason\":\"stolen\"}")), 200, "{}");
-    expect(get(w, ALPHA), 200, "\"state\":\"revoked\",\"state_reason\":\"stolen\"");
+    expect(post(w->socket, "/api/v1/hosts/alpha/revoke", "application/json", SLICE_LIT("{\"reason\":\"stolen\"}")), 200, "{}");
+    expect(get(w->socket, ALPHA), 200, "\"state\":\"revoked\",\"state_reason\":\"stolen\"");
 }
 
 /* The collector ends while answers and imports are under way. */
@@ -675,7 +550,7 @@ static void test_stop(void **state) {
     struct buf all = frames(700000, 5000);
     int fd[12];
     for (int i = 0; i < 12; i++) {
-        fd[i] = dial(w);
+        fd[i] = dial(w->socket);
         if (i % 3 == 0) {
             assert_true(say(fd[i], SLICE_LIT("GET /api/v1/hosts/beta/events HTTP/1.1\r\nHost: x\r\n\r\n")));
         } else if (i % 3 == 1) {
@@ -693,7 +568,7 @@ static void test_stop(void **state) {
     for (int i = 0; i < 12; i++) close(fd[i]);
     buf_free(&all);
     world_open(w);
-    expect(get(w, "/api/v1/hosts"), 200, "beta");
+    expect(get(w->socket, "/api/v1/hosts"), 200, "beta");
 }
 
 int main(void) {
