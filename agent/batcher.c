@@ -21,6 +21,7 @@ struct batcher {
     struct open_log logs[BATCHER_MAX_LOGS];
     size_t last; /* the log that the last event went to: usually the next one's too */
     uint64_t n_opened;
+    uint32_t epoch;
     struct buf position; /* behind the last event that was added */
 };
 
@@ -137,10 +138,10 @@ static struct open_log *log_of(struct batcher *b, struct slice channel, struct s
 }
 
 enum status batcher_add(struct batcher *b, const struct event *ev, struct slice position, uint64_t now_ms) {
-    uint32_t epoch = ev->record_id.present ? EPOCH_FIND : EPOCH_CONTENT;
     uint64_t id = ev->record_id.present ? ev->record_id.v : event_content_hash(ev);
     struct slice channel = ev->channel.len ? ev->channel : SLICE_LIT(UNKNOWN_CHANNEL);
     struct slice computer = is_own(b, ev->computer) ? (struct slice){NULL, 0} : ev->computer;
+    uint32_t epoch = !ev->record_id.present ? EPOCH_CONTENT : computer.len ? EPOCH_FIND : b->epoch;
     struct open_log *l = log_of(b, channel, computer, epoch, now_ms);
     enum status st = batch_add(l->builder, ev, id);
     if (st == ST_TOOBIG && batch_count(l->builder)) {
@@ -156,6 +157,10 @@ enum status batcher_add(struct batcher *b, const struct event *ev, struct slice 
     if (position.len) set(&b->position, slice_head(position, BATCHER_MAX_POSITION));
     if (batch_count(l->builder) >= b->o.max_events || batch_raw_len(l->builder) >= b->o.max_raw) hand_out(b, l);
     return ST_OK;
+}
+
+void batcher_set_epoch(struct batcher *b, uint32_t epoch) {
+    b->epoch = epoch;
 }
 
 void batcher_tick(struct batcher *b, uint64_t now_ms) {

@@ -45,6 +45,8 @@ void batcher_free(struct batcher **b);                        /* open batches ar
 /* Adds one event; `out` may be called from inside. `position` is where the source would go on behind this event (may be
  * empty, at most BATCHER_MAX_POSITION). ST_TOOBIG: no batch can hold this event; it was not taken. */
 MUST_USE enum status batcher_add(struct batcher *b, const struct event *ev, struct slice position, uint64_t now_ms);
+/* The epoch that own events with a record id claim from now on; at first EPOCH_FIND. */
+void batcher_set_epoch(struct batcher *b, uint32_t epoch);
 void batcher_tick(struct batcher *b, uint64_t now_ms); /* hands out what has become old enough */
 void batcher_flush(struct batcher *b);                 /* hands out everything */
 /* With a backlog larger batches are made (age still holds). */

@@ -12,6 +12,7 @@
 #define IDLE_MS 50
 #define REPORT_MS 500u
 #define SAVE_MS 1000u
+#define ASK_MS 30000u /* for the collector's position, before a log is read without a bookmark */
 #define QUEUE_ITEMS 4096u
 #define BOOKMARKS_MAX (8u * 1024 * 1024)
 
@@ -19,6 +20,7 @@ void feeder_item_free(struct feeder_item **i) {
     if (!*i) return;
     outgoing_free(&(*i)->batch);
     mem_free((*i)->report.logs);
+    mem_free((*i)->report.gaps);
     mem_free(*i);
     *i = NULL;
 }
@@ -55,6 +57,15 @@ static void write_file(struct feeder *r, const struct order *o) {
     char *path = file_join(r->o.state_dir, o->reason);
     if (file_replace(path, buf_slice(&o->bytes), 0644, &err)) log_warn(AREA, "%s", err.msg);
     mem_free(path);
+}
+
+static void on_position(struct feeder *r, const struct order *o) {
+    for (size_t i = 0; i < r->n_inputs; i++) {
+        struct input *in = &r->inputs[i];
+        if (in->spec.kind != SOURCE_EVTLOG || strcmp(in->path, o->reason) != 0) continue;
+        in->known = o->known;
+        in->ask_until = 0;
+    }
 }
 
 static void order_free(struct order **o) {
@@ -107,11 +118,23 @@ static bool take_orders(struct feeder *r, int wait_ms) {
             keep_rejected(r, o);
         else if (o->kind == ORDER_WRITE)
             write_file(r, o);
+        else if (o->kind == ORDER_POSITION)
+            on_position(r, o);
         else
             r->stopping = true;
         order_free(&o);
     }
     return any;
+}
+
+static void note_facts(struct feeder *r, const struct input *in, const struct source_facts *f) {
+    struct feeder_log *l = feeder_log_of(r, slice_str(in->path), SLICE_LIT(""));
+    if (!l || !in->source) return;
+    l->log_oldest_id = f->oldest_id;
+    l->log_newest_id = f->newest_id;
+    l->log_bytes = f->log_bytes;
+    l->log_max_bytes = f->log_max_bytes;
+    l->wraps_in_s = f->wraps_in_s;
 }
 
 static void send_report(struct feeder *r) {
@@ -139,6 +162,7 @@ static void send_report(struct feeder *r) {
         i->report.bytes_done += in->closed.bytes_done + f.bytes_done;
         i->report.bytes_all += f.bytes_all ? f.bytes_all : in->closed.bytes_done;
         if (r->o.spooled) i->report.events_unread += batcher_open_events(in->batcher);
+        if (in->spec.kind == SOURCE_EVTLOG) note_facts(r, in, &f);
     }
     if (r->spool) {
         struct spool_stats s = spool_stats(r->spool);
@@ -150,6 +174,10 @@ static void send_report(struct feeder *r) {
     i->report.logs = mem_alloc(mem_mul(r->n_logs + 1, sizeof *r->logs));
     if (r->n_logs) memcpy(i->report.logs, r->logs, r->n_logs * sizeof *r->logs);
     i->report.n_logs = r->n_logs;
+    i->report.gaps = r->gaps;
+    i->report.n_gaps = r->n_gaps;
+    r->gaps = NULL;
+    r->n_gaps = r->cap_gaps = 0;
     if (queue_put(r->notes, i, 0)) feeder_item_free(&i);
 }
 
@@ -203,6 +231,16 @@ static enum status load_marks(struct feeder *r, struct error *err) {
     return st;
 }
 
+static char *name_of(const struct input *in) {
+    struct buf name = {0};
+    if (!in->path) return mem_strdup("journal:");
+    if (in->spec.kind != SOURCE_EVTLOG) return mem_strdup(in->path);
+    buf_printf(&name, "evtlog:%s", in->path);
+    char *copy = mem_strdup(buf_cstr(&name));
+    buf_free(&name);
+    return copy;
+}
+
 enum status feeder_new(const struct feeder_options *o, struct feeder **ret, struct error *err) {
     struct feeder *r = mem_zalloc(sizeof *r);
     r->o = *o;
@@ -228,12 +266,14 @@ enum status feeder_new(const struct feeder_options *o, struct feeder **ret, stru
         in->feeder = r;
         in->spec = o->inputs[i];
         in->path = in->spec.path ? mem_strdup(in->spec.path) : NULL;
-        in->name = in->path ? mem_strdup(in->path) : mem_strdup("journal:");
+        in->query = in->spec.query ? mem_strdup(in->spec.query) : NULL;
+        in->name = name_of(in);
         in->batcher = o->spooled || i == 0 ? feeder_new_batcher(r, in) : r->inputs[0].batcher;
         struct slice from = bookmarks_get(&r->marks, in->name), resume;
         buf_slice_append(&in->taken, from);
         if (r->spool && spool_resume(r->spool, slice_str(in->name), &resume) == ST_OK) from = resume;
         buf_slice_append(&in->open_at, from);
+        if (in->spec.kind == SOURCE_EVTLOG && !from.len) in->ask_until = clock_mono_ms() + ASK_MS;
     }
     if (st)
         feeder_free(&r);
@@ -262,6 +302,7 @@ void feeder_free(struct feeder **rp) {
         source_close(&in->source);
         if (r->o.spooled || k == 0) batcher_free(&in->batcher);
         mem_free(in->path);
+        mem_free(in->query);
         mem_free(in->name);
         buf_free(&in->taken);
         buf_free(&in->open_at);
@@ -279,6 +320,7 @@ void feeder_free(struct feeder **rp) {
     for (size_t k = 0; k < r->o.n_own_names; k++) mem_free(r->own_names[k]);
     mem_free(r->own_names);
     mem_free(r->logs);
+    mem_free(r->gaps);
     buf_free(&r->scratch);
     mem_free(r);
     *rp = NULL;
@@ -318,6 +360,11 @@ void feeder_write(struct feeder *r, const char *name, struct slice bytes) {
     if (order(r, what)) return;
     buf_free(&what.bytes);
     mem_free(what.reason);
+}
+
+void feeder_position(struct feeder *r, const char *channel, struct source_known known) {
+    struct order what = {.kind = ORDER_POSITION, .reason = mem_strdup(channel), .known = known};
+    if (!order(r, what)) mem_free(what.reason); /* it is read without, after a while */
 }
 
 void feeder_stop(struct feeder *r) {

@@ -13,7 +13,8 @@
 #define FEEDER_QUEUE_BYTES (8u * 1024 * 1024)
 
 struct feeder_input {
-    const char *path; /* NULL for SOURCE_JOURNAL */
+    const char *path;  /* NULL for SOURCE_JOURNAL; SOURCE_EVTLOG: the channel */
+    const char *query; /* SOURCE_EVTLOG: NULL: all events */
     enum source_kind kind;
     bool follow, strict;
 };
@@ -33,7 +34,13 @@ struct feeder_options {
 /* What the loop thread gets. */
 struct feeder_log { /* one log that was read from */
     char channel[256], computer[256];
-    uint64_t newest_id;
+    uint64_t newest_id;                                                          /* the last one in a batch */
+    uint64_t log_oldest_id, log_newest_id, log_bytes, log_max_bytes, wraps_in_s; /* of a live log; 0: not known */
+};
+
+struct feeder_gap { /* record ids that will never come */
+    char channel[256];
+    struct source_gap gap;
 };
 
 struct feeder_report {
@@ -47,6 +54,8 @@ struct feeder_report {
     size_t input, n_inputs; /* the one being read (send) */
     struct feeder_log *logs;
     size_t n_logs;
+    struct feeder_gap *gaps; /* since the report before */
+    size_t n_gaps;
 };
 
 enum feeder_item_kind {
@@ -76,6 +85,8 @@ MUST_USE bool feeder_acked(struct feeder *r, uint64_t seq);
 void feeder_rejected(struct feeder *r, struct outgoing *o /* taken */, enum status code, const char *reason);
 /* Replaces STATE/name with these bytes, some time later. */
 void feeder_write(struct feeder *r, const char *name, struct slice bytes);
+/* Where the collector says that a channel of this host stands: an input without a bookmark waits for it, up to 30 s. */
+void feeder_position(struct feeder *r, const char *channel, struct source_known known);
 void feeder_stop(struct feeder *r); /* finish what is open, then FEEDER_GONE */
 
 #endif

@@ -12,6 +12,7 @@
 #define RETRY_MS 5000u
 #define LOOK_AGAIN_MS 30000u /* has a file that was read to its end changed? */
 #define LINES_MAX 20u        /* about one input */
+#define GAPS_MAX 1024u       /* that wait for the loop thread */
 
 void feeder_close_source(struct input *in) {
     if (!in->source) return;
@@ -33,7 +34,10 @@ static void complain(struct input *in, const char *what) {
 static enum status open_input(struct input *in) {
     struct feeder *r = in->feeder;
     struct error err = {0};
+    in->ask_until = 0;
     struct source_options o = {.path = in->path,
+                               .query = in->query,
+                               .known = in->known,
                                .follow = in->spec.follow,
                                .strict = in->spec.strict,
                                .position = buf_slice(&in->open_at)};
@@ -49,8 +53,25 @@ static enum status open_input(struct input *in) {
         }
         return st;
     }
-    if (in->path && file_size(in->path, &in->size, NULL) != ST_OK) in->size = 0;
+    if (in->path && in->spec.kind != SOURCE_EVTLOG && file_size(in->path, &in->size, NULL) != ST_OK) in->size = 0;
     return ST_OK;
+}
+
+/* Neighbours become one; what a query leaves out is told in one piece, over what it lets through. */
+static void add_gap(struct input *in, const struct source_gap *g) {
+    struct feeder *r = in->feeder;
+    struct feeder_gap *last = r->n_gaps ? &r->gaps[r->n_gaps - 1] : NULL;
+    if (last && strcmp(last->channel, in->path) == 0 && last->gap.cause == g->cause && last->gap.epoch == g->epoch &&
+        g->first_id > last->gap.last_id && (g->cause == GAP_FILTERED || g->first_id == last->gap.last_id + 1)) {
+        last->gap.last_id = g->last_id;
+        return;
+    }
+    if (r->n_gaps >= GAPS_MAX || strlen(in->path) >= sizeof r->gaps->channel)
+        return; /* the ledger shows it unexplained */
+    mem_grow((void **)&r->gaps, r->n_gaps, &r->cap_gaps, sizeof *r->gaps);
+    last = &r->gaps[r->n_gaps++];
+    *last = (struct feeder_gap){.gap = *g};
+    memcpy(last->channel, in->path, strlen(in->path));
 }
 
 static void add_event(struct input *in, const struct source_record *rec, uint64_t now_ms) {
@@ -59,6 +80,8 @@ static void add_event(struct input *in, const struct source_record *rec, uint64_
     struct error err = {0};
     char text[ERROR_TEXT_MAX + 64];
     arena_reset(&r->arena);
+    if (rec->gap.cause) add_gap(in, &rec->gap);
+    if (r->o.spooled) batcher_set_epoch(in->batcher, rec->epoch);
     enum status st = parse_event(r->parser, rec->xml, &r->arena, &ev, &err);
     if (!st) {
         st = batcher_add(in->batcher, &ev, rec->position, now_ms);
@@ -103,7 +126,7 @@ static bool read_input(struct input *in) {
         in->retry_at = t + LOOK_AGAIN_MS;
         if (in->path && file_size(in->path, &size, NULL) == ST_OK && size != in->size) in->ended = false;
     }
-    if (in->ended || t < in->retry_at) return false;
+    if (in->ended || t < in->retry_at || (!in->source && t < in->ask_until)) return false;
     if (!in->source && open_input(in)) return false;
     batcher_set_limits(in->batcher, BATCHER_LIVE_EVENTS, in->caught_up ? BATCHER_LIVE_RAW : BATCHER_DRAIN_RAW);
     for (unsigned n = 0; n < BURST_RECORDS; n++) {

@@ -12,20 +12,23 @@
 
 #define AREA "feeder"
 
-enum order_kind { ORDER_ACKED, ORDER_REJECTED, ORDER_WRITE, ORDER_STOP };
+enum order_kind { ORDER_ACKED, ORDER_REJECTED, ORDER_WRITE, ORDER_POSITION, ORDER_STOP };
 struct order {
     enum order_kind kind;
     uint64_t seq;
     struct outgoing *batch;
     enum status code;
-    char *reason; /* or the name of the file to write */
+    char *reason; /* or the name of the file to write, or the channel */
+    struct source_known known;
     struct buf bytes;
 };
 
 struct input {
     struct feeder *feeder;
     struct feeder_input spec;
-    char *path, *name; /* name: in the bookmarks and the spool */
+    char *path, *query, *name; /* name: in the bookmarks and the spool */
+    struct source_known known; /* where the collector stands */
+    uint64_t ask_until;        /* no bookmark: opened when the collector has said where it stands, or then; 0: now */
     struct source *source;
     struct batcher *batcher;
     struct source_facts closed; /* what earlier opens of it counted */
@@ -63,11 +66,14 @@ struct feeder {
     struct feeder_report report;
     struct feeder_log *logs;
     size_t n_logs, cap_logs;
+    struct feeder_gap *gaps;
+    size_t n_gaps, cap_gaps;
     uint64_t rate_at, rate_events;
     struct log_limit full_limit;
 };
 
 /* feeder_out.c */
+struct feeder_log *feeder_log_of(struct feeder *r, struct slice channel, struct slice computer); /* NULL: too many */
 struct batcher *feeder_new_batcher(struct feeder *r, struct input *in);
 void feeder_drop_first(struct ready *list, size_t *n, size_t drop);
 bool feeder_put(struct feeder *r, struct feeder_item *i,

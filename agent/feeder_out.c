@@ -4,21 +4,25 @@
 #include "feeder_internal.h"
 #include "mem.h"
 
-static void note_log(struct feeder *r, const struct batcher_batch *b) {
+struct feeder_log *feeder_log_of(struct feeder *r, struct slice channel, struct slice computer) {
     struct feeder_log *l = NULL;
     for (size_t i = 0; i < r->n_logs && !l; i++) {
-        if (slice_eq_str(b->channel, r->logs[i].channel) && slice_eq_str(b->computer, r->logs[i].computer))
-            l = &r->logs[i];
+        if (slice_eq_str(channel, r->logs[i].channel) && slice_eq_str(computer, r->logs[i].computer)) l = &r->logs[i];
     }
     if (!l) {
-        if (r->n_logs >= 256 || b->channel.len >= sizeof l->channel || b->computer.len >= sizeof l->computer) return;
+        if (r->n_logs >= 256 || channel.len >= sizeof l->channel || computer.len >= sizeof l->computer) return NULL;
         mem_grow((void **)&r->logs, r->n_logs, &r->cap_logs, sizeof *r->logs);
         l = &r->logs[r->n_logs++];
         *l = (struct feeder_log){0};
-        memcpy(l->channel, b->channel.p, b->channel.len);
-        memcpy(l->computer, b->computer.p ? (const char *)b->computer.p : "", b->computer.len);
+        memcpy(l->channel, channel.p, channel.len);
+        memcpy(l->computer, computer.p ? (const char *)computer.p : "", computer.len);
     }
-    if (b->last_record_id > l->newest_id) l->newest_id = b->last_record_id;
+    return l;
+}
+
+static void note_log(struct feeder *r, const struct batcher_batch *b) {
+    struct feeder_log *l = feeder_log_of(r, b->channel, b->computer);
+    if (l && b->last_record_id > l->newest_id) l->newest_id = b->last_record_id;
 }
 
 static void on_batch(void *ctx, struct batcher_batch *b) {
@@ -106,7 +110,8 @@ bool feeder_fill_spool(struct feeder *r) {
 
 struct batcher *feeder_new_batcher(struct feeder *r, struct input *in) {
     struct batcher_options b = {.max_age_ms = r->o.spooled ? BATCHER_LIVE_AGE_MS : 0,
-                                .own = in->spec.kind == SOURCE_JOURNAL,
+                                .own = in->spec.kind == SOURCE_JOURNAL ||
+                                       (in->spec.kind == SOURCE_EVTLOG && strcmp(in->path, "ForwardedEvents") != 0),
                                 .max_raw = BATCHER_DRAIN_RAW,
                                 .own_names = (const char *const *)r->own_names,
                                 .n_own_names = r->o.n_own_names,

@@ -10,6 +10,7 @@
 #include "token.h"
 #include "uplink_wire.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,10 +32,16 @@ struct run {
     uint64_t acked, told;        /* by the collector; the feeder knows of */
     bool ended;                  /* the feeder has read everything (send) */
     uint64_t started_ms, started, status_at, bar_at;
-    bool terminal, bar_shown;
+    bool terminal, bar_shown, stopping;
     enum status result;
     struct error err;
 };
+
+static atomic_bool stop_wanted;
+
+void run_stop(void) {
+    atomic_store(&stop_wanted, true);
+}
 
 /* ---- for the uplink ---- */
 
@@ -76,10 +83,16 @@ static void load(void *ctx, struct uplink_load *ret) {
     struct run *r = ctx;
     const struct feeder_report *p = &r->report;
     size_t n = p->n_logs < 256 ? p->n_logs : 256;
+    uint64_t wraps = 0;
     for (size_t i = 0; i < n; i++) {
-        logs[i] = (struct uplink_log){.channel = p->logs[i].channel,
-                                      .computer = p->logs[i].computer,
-                                      .newest_id = p->logs[i].newest_id};
+        const struct feeder_log *l = &p->logs[i];
+        logs[i] = (struct uplink_log){.channel = l->channel,
+                                      .computer = l->computer,
+                                      .oldest_id = l->log_oldest_id,
+                                      .newest_id = l->log_newest_id > l->newest_id ? l->log_newest_id : l->newest_id,
+                                      .bytes = l->log_bytes,
+                                      .max_bytes = l->log_max_bytes};
+        if (l->wraps_in_s && (!wraps || l->wraps_in_s < wraps)) wraps = l->wraps_in_s;
     }
     *ret = (struct uplink_load){.backlog_events = p->events_unread,
                                 .spool_bytes = p->spool_bytes,
@@ -87,6 +100,7 @@ static void load(void *ctx, struct uplink_load *ret) {
                                 .events_per_s = p->events_per_s,
                                 .parse_errors = p->parse_errors,
                                 .records_skipped = p->skipped,
+                                .wraps_in_s = wraps,
                                 .logs = logs,
                                 .n_logs = n};
     facts_usage(&ret->cpu_ms, &ret->rss_bytes);
@@ -122,6 +136,23 @@ static void welcome(void *ctx, const struct uplink_welcome *w) {
         log_warn(AREA, "the new list of collectors could not be kept: %s", err.msg);
     else
         log_info(AREA, "the fleet's list of collectors has changed; it is used from the next start on");
+}
+
+static void position(void *ctx, const struct uplink_position *p) {
+    struct run *r = ctx;
+    feeder_position(r->feeder, p->channel,
+                    (struct source_known){.epoch = p->epoch, .id = p->highest_id, .time = p->highest_time});
+}
+
+/* Before the first report: the logs that the collector is asked about. */
+static void name_logs(struct run *r) {
+    const struct run_options *o = r->o;
+    r->report.logs = mem_zalloc(mem_mul(o->n_inputs + 1, sizeof *r->report.logs));
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        const struct feeder_input *in = &o->inputs[i];
+        if (in->kind != SOURCE_EVTLOG || strlen(in->path) >= sizeof r->report.logs->channel) continue;
+        memcpy(r->report.logs[r->report.n_logs++].channel, in->path, strlen(in->path));
+    }
 }
 
 static enum status make_csr(void *ctx, struct buf *ret_der, struct error *err) {
@@ -194,6 +225,15 @@ static void stopped(void *ctx, enum status why, const char *text) {
 
 /* ---- for the loop ---- */
 
+static void explain(struct run *r, const struct feeder_gap *g) {
+    struct uplink_gap u = {.epoch = g->gap.epoch,
+                           .cause = g->gap.cause,
+                           .first_id = g->gap.first_id,
+                           .last_id = g->gap.last_id};
+    memcpy(u.channel, g->channel, sizeof u.channel);
+    uplink_explain(r->uplink, &u);
+}
+
 static void on_wake(void *ctx) {
     struct run *r = ctx;
     struct feeder_item *i;
@@ -203,6 +243,8 @@ static void on_wake(void *ctx) {
             mem_free(r->report.logs);
             r->report = i->report;
             i->report.logs = NULL;
+            r->report.gaps = NULL;
+            for (size_t k = 0; k < i->report.n_gaps; k++) explain(r, &i->report.gaps[k]);
         }
         feeder_item_free(&i);
     }
@@ -222,6 +264,8 @@ static void write_status(struct run *r) {
     buf_free(&text);
 }
 
+static void on_signal(void *ctx, bool hang_up);
+
 static void draw_bar(struct run *r) {
     struct buf line = {0};
     struct uplink_status u = uplink_get_status(r->uplink);
@@ -235,6 +279,10 @@ static void on_tick(void *ctx) {
     struct run *r = ctx;
     uint64_t t = clock_mono_ms();
     on_wake(r);
+    if (atomic_load(&stop_wanted) && !r->stopping) {
+        r->stopping = true;
+        on_signal(r, false);
+    }
     uplink_tick(r->uplink);
     tell_acked(r);
     if (!r->o->send && t >= r->status_at) {
@@ -313,6 +361,7 @@ static struct uplink *make_uplink(struct run *r) {
                                  .rejected = rejected,
                                  .load = load,
                                  .welcome = welcome,
+                                 .position = position,
                                  .make_csr = make_csr,
                                  .renewed = renewed,
                                  .stopped = stopped};
@@ -382,6 +431,7 @@ enum status run_agent(const struct run_options *o, struct error *err) {
     st = use_identity(&r, buf_slice(&r.id.certificate), buf_slice(&r.id.ca), err);
     if (!st) st = feeder_new(&f, &r.feeder, err);
     if (st) goto out;
+    name_logs(&r);
     r.uplink = make_uplink(&r);
     wire_set_user(r.wire, &(struct wire_user){.ctx = &r,
                                               .on_open = on_open,

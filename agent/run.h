@@ -20,4 +20,7 @@ struct run_options {
  * has the sentence. */
 MUST_USE enum status run_agent(const struct run_options *o, struct error *err);
 
+/* From any thread: the running agent shall stop, as by SIGTERM. Before run_agent: it stops at once. */
+void run_stop(void);
+
 #endif

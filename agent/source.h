@@ -43,6 +43,7 @@ struct source_options {
 };
 
 /* Record ids that will never come, and why: cause as the wire has it (Gap), 0: none. */
+enum { GAP_CLEARED = 1, GAP_WRAPPED = 2, GAP_FILTERED = 3, GAP_DAMAGED = 4 };
 struct source_gap {
     uint64_t first_id, last_id;
     uint32_t epoch, cause;

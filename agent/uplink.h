@@ -32,11 +32,26 @@ struct uplink_log {
     uint64_t oldest_id, newest_id, bytes, max_bytes;
 };
 
+/* Record ids of a log of this host that will never come; cause as Gap has it. */
+struct uplink_gap {
+    char channel[256];
+    uint32_t epoch, cause;
+    uint64_t first_id, last_id;
+};
+
+/* Where a log of this host stands at the collector; epoch 0: it holds nothing of it. */
+struct uplink_position {
+    const char *channel; /* borrowed */
+    uint32_t epoch;
+    uint64_t highest_id, highest_time;
+};
+
 struct uplink_load {
     uint64_t backlog_events; /* read and not yet given to the uplink */
     uint64_t spool_bytes, spool_max_bytes;
     double events_per_s;
     uint64_t cpu_ms, rss_bytes, parse_errors, records_skipped;
+    uint64_t wraps_in_s;           /* until the first of the logs overwrites what was not read; 0: not known */
     const struct uplink_log *logs; /* borrowed for the call */
     size_t n_logs;
 };
@@ -55,8 +70,9 @@ struct uplink_owner {
         void *ctx); /* the next batch, now the uplink's; NULL: none now (uplink_kick when there is) */
     void (*acked)(void *ctx, uint64_t seq, uint64_t n_events); /* all up to seq are on the collector's disk */
     void (*rejected)(void *ctx, struct outgoing *o /* yours */, enum status code, const char *reason);
-    void (*load)(void *ctx, struct uplink_load *ret);           /* for Hello and heartbeats */
-    void (*welcome)(void *ctx, const struct uplink_welcome *w); /* may be NULL */
+    void (*load)(void *ctx, struct uplink_load *ret);             /* for Hello and heartbeats */
+    void (*welcome)(void *ctx, const struct uplink_welcome *w);   /* may be NULL */
+    void (*position)(void *ctx, const struct uplink_position *p); /* for each log that `load` named; may be NULL */
     MUST_USE enum status (*make_csr)(void *ctx, struct buf *ret_der, struct error *err);
     /* A new certificate: keep it; says its dates. */
     MUST_USE enum status (*renewed)(void *ctx, struct slice certificate, struct slice ca, uint64_t *ret_not_before,
@@ -84,9 +100,11 @@ struct uplink *uplink_new(const struct uplink_options *o, const struct uplink_io
 void uplink_free(struct uplink **u); /* only before uplink_start or after `stopped` */
 
 void uplink_start(struct uplink *u);
-void uplink_kick(struct uplink *u);                    /* there are batches again */
+void uplink_kick(struct uplink *u); /* there are batches again */
 /* No batches come any more: stop once all are acknowledged, and a renewal that was asked for is answered. */
 void uplink_finish(struct uplink *u);
+/* Tells the collector why a hole will stay. Kept and told again on each of the next connections, for no message answers it. */
+void uplink_explain(struct uplink *u, const struct uplink_gap *g);
 void uplink_stop(struct uplink *u, unsigned grace_ms); /* stop soon: acks are waited for so long, then goodbye */
 void uplink_tick(struct uplink *u);                    /* at uplink_deadline_ms, or more often */
 uint64_t uplink_deadline_ms(const struct uplink *u);

@@ -8,6 +8,8 @@
 
 #define AREA "uplink"
 
+#define UPLINK_GAPS 64u
+
 enum uplink_state {
     UPLINK_NEW,        /* not started */
     UPLINK_WAITING,    /* no connection until wait_until */
@@ -45,6 +47,8 @@ struct uplink {
     uint64_t first_no, window_bytes, sent_bytes, window_events;
     uint64_t stored_here, held_here; /* events, by the last ack of this connection */
 
+    struct uplink_gap gaps[UPLINK_GAPS]; /* the latest, as a ring */
+    size_t n_gaps, gap_at;
     uint64_t renew_at_ms, renew_deadline; /* 0: not due, not asked */
     struct buf scratch;
     char trouble[ERROR_TEXT_MAX];

@@ -132,6 +132,37 @@ void uplink_pump(struct uplink *u) {
         uplink_say_goodbye(u, ST_OK, "the agent stops");
 }
 
+static void send_gap(struct uplink *u, const struct uplink_gap *g) {
+    Haechi__Gap m = HAECHI__GAP__INIT;
+    m.channel = text_bytes(g->channel);
+    m.epoch = g->epoch;
+    m.cause = g->cause;
+    m.first_id = g->first_id;
+    m.last_id = g->last_id;
+    send_message(u, FRAME_GAP, &m.base);
+}
+
+void uplink_explain(struct uplink *u, const struct uplink_gap *g) {
+    u->gaps[u->gap_at] = *g;
+    u->gap_at = (u->gap_at + 1) % UPLINK_GAPS;
+    if (u->n_gaps < UPLINK_GAPS) u->n_gaps++;
+    if (u->state == UPLINK_STREAMING) send_gap(u, g);
+}
+
+static void tell_positions(struct uplink *u, const Haechi__Welcome *m) {
+    char channel[256];
+    for (size_t i = 0; i < m->n_positions && u->owner.position; i++) {
+        const Haechi__Position *p = m->positions[i];
+        if (p->computer.len || p->channel.len >= sizeof channel) continue;
+        memcpy(channel, p->channel.data, p->channel.len);
+        channel[p->channel.len] = 0;
+        u->owner.position(u->owner.ctx, &(struct uplink_position){.channel = channel,
+                                                                  .epoch = p->epoch,
+                                                                  .highest_id = p->highest_id,
+                                                                  .highest_time = p->highest_time});
+    }
+}
+
 static void on_welcome(struct uplink *u, struct slice body) {
     const Haechi__Welcome *m = MSG_UNPACK(Welcome, welcome, body, &u->arena);
     if (!m) {
@@ -159,6 +190,8 @@ static void on_welcome(struct uplink *u, struct slice body) {
                  (unsigned long long)(apart / FILETIME_SECOND / 60));
     }
     uplink_enter(u, UPLINK_STREAMING);
+    tell_positions(u, m);
+    for (size_t i = 0; i < u->n_gaps; i++) send_gap(u, &u->gaps[i]);
     log_info(AREA, "connected to %s, as host %s (%u)", u->collectors[u->at], log_peer(slice_str(m->host_name)),
              m->host_id);
     if (u->owner.welcome) {
@@ -308,6 +341,7 @@ void uplink_heartbeat(struct uplink *u) {
     m.rss_bytes = load.rss_bytes;
     m.parse_errors = load.parse_errors;
     m.records_skipped = load.records_skipped;
+    m.log_wraps_in_s = load.wraps_in_s;
     m.channels = make_channels(&load);
     m.n_channels = load.n_logs;
     u->heartbeat_at = uplink_now(u) + u->heartbeat_ms;
