@@ -111,24 +111,35 @@ static void test_odd_events(void **state) {
 
 /* ---- limits of the builder ---- */
 
-static void test_builder_limits(void **state) {
+static void test_limit_of_events(void **state) {
     (void)state;
-    struct batch_builder *b = batch_builder_new(0), *other = batch_builder_new_beside(b);
+    struct batch_builder *b = batch_builder_new(0);
     struct event_data data[3];
     struct event ev = event_of(&made[2], data);
-    struct buf out = {0}, name = {0};
+    struct buf out = {0};
     struct error err = {0};
     uint32_t header_len;
     assert_int_equal(batch_finish(b, &out, &header_len), ST_INVALID);
-
     batch_begin(b, SLICE_LIT("log"), (struct slice){NULL, 0}, EPOCH_FIND);
     for (uint64_t i = 0; i < BATCH_MAX_EVENTS; i++) assert_int_equal(batch_add(b, &ev, i), ST_OK);
     assert_int_equal(batch_add(b, &ev, BATCH_MAX_EVENTS), ST_TOOBIG);
     assert_int_equal(batch_count(b), BATCH_MAX_EVENTS);
     assert_int_equal(batch_finish(b, &out, &header_len), ST_OK);
     assert_int_equal(open_all(buf_slice(&out), header_len, true, &err), ST_OK);
+    buf_free(&out);
+    batch_builder_free(&b);
+    assert_null(b);
+}
 
-    /* every record id a run of its own: the header's limit comes first */
+/* Every record id a run of its own, and distinct GUIDs: the header's limit comes first. */
+static void test_limit_of_the_header(void **state) {
+    (void)state;
+    struct batch_builder *b = batch_builder_new(0), *other = batch_builder_new_beside(b);
+    struct event_data data[3];
+    struct event ev = event_of(&made[2], data);
+    struct buf out = {0};
+    struct error err = {0};
+    uint32_t header_len;
     batch_begin(other, SLICE_LIT("log"), (struct slice){NULL, 0}, EPOCH_CONTENT);
     uint64_t id = 1, n = 0;
     while (batch_add(other, &ev, id) == ST_OK) {
@@ -136,11 +147,9 @@ static void test_builder_limits(void **state) {
         n++;
     }
     assert_true(n > 3000 && n == batch_count(other));
-    buf_clear(&out);
     assert_int_equal(batch_finish(other, &out, &header_len), ST_OK);
     assert_int_equal(open_all(buf_slice(&out), header_len, true, &err), ST_OK);
 
-    /* distinct GUIDs */
     batch_begin(b, SLICE_LIT("log"), (struct slice){NULL, 0}, EPOCH_FIND);
     for (n = 0;; n++) {
         char g[2][GUID_TEXT_MAX];
@@ -157,10 +166,22 @@ static void test_builder_limits(void **state) {
     assert_int_equal(batch_finish(b, &out, &header_len), ST_OK);
     assert_true(header_len <= BATCH_MAX_HEADER);
     assert_int_equal(open_all(buf_slice(&out), header_len, true, &err), ST_OK);
+    buf_free(&out);
+    batch_builder_free(&b);
+    batch_builder_free(&other);
+}
 
-    /* payload that does not compress */
+/* Payload that does not compress; an event that is too large alone leaves the batch as it was. */
+static void test_limit_of_bytes(void **state) {
+    (void)state;
+    struct batch_builder *b = batch_builder_new(0);
+    struct event_data data[3];
+    struct event ev = event_of(&made[2], data);
+    struct buf out = {0};
+    struct error err = {0};
+    uint32_t header_len;
     static uint8_t noise[400 * 1024];
-    uint64_t x = 1;
+    uint64_t x = 1, n;
     for (size_t i = 0; i < sizeof noise; i++) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
         noise[i] = (uint8_t)(x >> 56);
@@ -169,24 +190,28 @@ static void test_builder_limits(void **state) {
     batch_begin(b, SLICE_LIT("log"), (struct slice){NULL, 0}, EPOCH_FIND);
     for (n = 0; batch_add(b, &ev, n) == ST_OK; n++) noise[n]++;
     assert_true(n >= 8 && batch_raw_len(b) <= BATCH_MAX_BYTES);
-    buf_clear(&out);
     assert_int_equal(batch_finish(b, &out, &header_len), ST_OK);
     assert_true(out.len <= BATCH_MAX_BYTES);
     assert_int_equal(open_all(buf_slice(&out), header_len, true, &err), ST_OK);
-    data[0].value = SLICE_LIT("x");
 
-    /* an event that is too large alone leaves the batch as it was */
     struct event_data two[2] = {{SLICE_LIT("A"), slice_of(noise, sizeof noise), EVENT_DATA},
                                 {SLICE_LIT("B"), slice_of(noise, sizeof noise), EVENT_DATA}};
-    struct event huge = ev;
-    huge.data = two;
-    huge.n_data = 2;
+    ev.data = two;
+    ev.n_data = 2;
     batch_begin(b, SLICE_LIT("log"), (struct slice){NULL, 0}, EPOCH_FIND);
-    assert_int_equal(batch_add(b, &huge, 1), ST_TOOBIG);
+    assert_int_equal(batch_add(b, &ev, 1), ST_TOOBIG);
     assert_int_equal(batch_count(b), 0);
     assert_int_equal(batch_raw_len(b), 0);
+    buf_free(&out);
+    batch_builder_free(&b);
+}
 
-    /* names */
+static void test_limit_of_names(void **state) {
+    (void)state;
+    struct batch_builder *b = batch_builder_new(0);
+    struct event_data data[3];
+    struct event ev = event_of(&made[2], data);
+    struct buf name = {0};
     for (size_t i = 0; i < BATCH_MAX_NAME; i++) buf_byte(&name, 'x');
     batch_begin(b, buf_slice(&name), buf_slice(&name), EPOCH_FIND);
     assert_int_equal(batch_add(b, &ev, 1), ST_OK);
@@ -195,12 +220,8 @@ static void test_builder_limits(void **state) {
     assert_int_equal(batch_add(b, &ev, 1), ST_TOOBIG);
     batch_begin(b, (struct slice){NULL, 0}, (struct slice){NULL, 0}, EPOCH_FIND);
     assert_int_equal(batch_add(b, &ev, 1), ST_TOOBIG);
-
-    buf_free(&out);
     buf_free(&name);
     batch_builder_free(&b);
-    batch_builder_free(&other);
-    assert_null(b);
 }
 
 static void test_header_bytes(void **state) {
@@ -273,7 +294,7 @@ static void test_no_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_odd_events), cmocka_unit_test(test_header_bytes),
-        cmocka_unit_test(test_builder_limits), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_limit_of_events), cmocka_unit_test(test_limit_of_the_header), cmocka_unit_test(test_limit_of_bytes), cmocka_unit_test(test_limit_of_names), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -202,56 +202,57 @@ static struct buf put_together(struct parts *p, struct slice payload, uint32_t *
     return out;
 }
 
+static const struct {
+    const char *name;
+    void (*bend)(struct parts *p);
+    enum status want;
+    const char *says;
+} lies[] = {
+    {"nothing bent", none, ST_OK, ""},
+    {"one event more", more_events, ST_CORRUPT, "lack 1"},
+    {"no events", no_events, ST_FORMAT, "0 events"},
+    {"too many events", too_many_events, ST_TOOBIG, "4097"},
+    {"no channel", no_channel, ST_FORMAT, "channel"},
+    {"unknown dictionary", unknown_dict, ST_VERSION, "dictionary 999"},
+    {"earlier first time", earlier_min, ST_CORRUPT, "span of time"},
+    {"later last time", later_max, ST_CORRUPT, "span of time"},
+    {"span overflows", span_overflow, ST_CORRUPT, "span of time"},
+    {"run before the first time", run_before_min, ST_CORRUPT, "run 1"},
+    {"run too long", run_longer, ST_CORRUPT, "run 2"},
+    {"run too short", run_shorter, ST_CORRUPT, "lack 1"},
+    {"empty run", run_of_none, ST_CORRUPT, "run 2"},
+    {"run of 2^64 - 1", run_huge, ST_CORRUPT, "run 2"},
+    {"record ids overflow", run_id_overflow, ST_CORRUPT, "run 2"},
+    {"run ends at another time", run_wrong_end, ST_CORRUPT, "run 1"},
+    {"an event outside the span", time_moved, ST_CORRUPT, "span of time"},
+    {"GUID index past the table", guid_index, ST_CORRUPT, "GUID 3 of 3"},
+    {"GUID that no event names", guid_unused, ST_CORRUPT, "3 GUIDs"},
+    {"five GUIDs in one event", guid_count, ST_CORRUPT, "columns"},
+    {"one GUID fewer", guid_fewer, ST_CORRUPT, ""},
+    {"GUIDs out of order", guid_order, ST_CORRUPT, "GUID table"},
+    {"GUID twice", guid_twice, ST_CORRUPT, "GUID table"},
+    {"zero GUID", guid_zero, ST_CORRUPT, "GUID table"},
+    {"half a GUID", guid_cut, ST_FORMAT, "GUID table"},
+    {"event id over 32 bits", event_id_64, ST_CORRUPT, "columns"},
+    {"lengths sum up wrong", length_sum, ST_CORRUPT, "lengths"},
+    {"length over the limit", length_huge, ST_CORRUPT, "event 1"},
+    {"lengths wrap around", length_wraps, ST_CORRUPT, "event 1"},
+    {"columns too long", columns_longer, ST_CORRUPT, "columns"},
+    {"columns over the cap", columns_cap, ST_TOOBIG, "limits"},
+    {"payload over the cap", payload_cap, ST_TOOBIG, "limits"},
+    {"block over the cap", block_cap, ST_TOOBIG, "larger than"},
+    {"columns end elsewhere", columns_len, ST_CORRUPT, "columns"},
+    {"payload's own size differs", raw_len, ST_CORRUPT, "header says"},
+    {"frames without size", size_unsaid, ST_CORRUPT, "size"},
+    {"two frames", two_frames, ST_CORRUPT, "one zstd frame"},
+    {"junk behind the frame", frame_and_junk, ST_CORRUPT, "one zstd frame"},
+};
+
 static void test_lies(void **state) {
     (void)state;
-    static const struct {
-        const char *name;
-        void (*bend)(struct parts *p);
-        enum status want;
-        const char *says;
-    } cases[] = {
-        {"nothing bent", none, ST_OK, ""},
-        {"one event more", more_events, ST_CORRUPT, "lack 1"},
-        {"no events", no_events, ST_FORMAT, "0 events"},
-        {"too many events", too_many_events, ST_TOOBIG, "4097"},
-        {"no channel", no_channel, ST_FORMAT, "channel"},
-        {"unknown dictionary", unknown_dict, ST_VERSION, "dictionary 999"},
-        {"earlier first time", earlier_min, ST_CORRUPT, "span of time"},
-        {"later last time", later_max, ST_CORRUPT, "span of time"},
-        {"span overflows", span_overflow, ST_CORRUPT, "span of time"},
-        {"run before the first time", run_before_min, ST_CORRUPT, "run 1"},
-        {"run too long", run_longer, ST_CORRUPT, "run 2"},
-        {"run too short", run_shorter, ST_CORRUPT, "lack 1"},
-        {"empty run", run_of_none, ST_CORRUPT, "run 2"},
-        {"run of 2^64 - 1", run_huge, ST_CORRUPT, "run 2"},
-        {"record ids overflow", run_id_overflow, ST_CORRUPT, "run 2"},
-        {"run ends at another time", run_wrong_end, ST_CORRUPT, "run 1"},
-        {"an event outside the span", time_moved, ST_CORRUPT, "span of time"},
-        {"GUID index past the table", guid_index, ST_CORRUPT, "GUID 3 of 3"},
-        {"GUID that no event names", guid_unused, ST_CORRUPT, "3 GUIDs"},
-        {"five GUIDs in one event", guid_count, ST_CORRUPT, "columns"},
-        {"one GUID fewer", guid_fewer, ST_CORRUPT, ""},
-        {"GUIDs out of order", guid_order, ST_CORRUPT, "GUID table"},
-        {"GUID twice", guid_twice, ST_CORRUPT, "GUID table"},
-        {"zero GUID", guid_zero, ST_CORRUPT, "GUID table"},
-        {"half a GUID", guid_cut, ST_FORMAT, "GUID table"},
-        {"event id over 32 bits", event_id_64, ST_CORRUPT, "columns"},
-        {"lengths sum up wrong", length_sum, ST_CORRUPT, "lengths"},
-        {"length over the limit", length_huge, ST_CORRUPT, "event 1"},
-        {"lengths wrap around", length_wraps, ST_CORRUPT, "event 1"},
-        {"columns too long", columns_longer, ST_CORRUPT, "columns"},
-        {"columns over the cap", columns_cap, ST_TOOBIG, "limits"},
-        {"payload over the cap", payload_cap, ST_TOOBIG, "limits"},
-        {"block over the cap", block_cap, ST_TOOBIG, "larger than"},
-        {"columns end elsewhere", columns_len, ST_CORRUPT, "columns"},
-        {"payload's own size differs", raw_len, ST_CORRUPT, "header says"},
-        {"frames without size", size_unsaid, ST_CORRUPT, "size"},
-        {"two frames", two_frames, ST_CORRUPT, "one zstd frame"},
-        {"junk behind the frame", frame_and_junk, ST_CORRUPT, "one zstd frame"},
-    };
     uint32_t header_len;
     struct buf good = build_made(&header_len);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         struct arena a;
         struct parts p;
         struct buf payload = {0};
@@ -259,12 +260,12 @@ static void test_lies(void **state) {
         arena_init(&a, 1 << 20);
         pull_apart(buf_slice(&good), header_len, &a, &p, &payload);
         p.h->columns_len = p.h->columns_raw_len = p.h->payload_len = p.h->payload_raw_len = 0;
-        cases[i].bend(&p);
+        lies[i].bend(&p);
         uint32_t len;
         struct buf lie = put_together(&p, buf_slice(&payload), &len);
         enum status st = open_all(buf_slice(&lie), len, true, &err);
-        if (st != cases[i].want || !strstr(err.msg, cases[i].says)) {
-            fail_msg("%s: %s, \"%s\"", cases[i].name, status_name(st), err.msg);
+        if (st != lies[i].want || !strstr(err.msg, lies[i].says)) {
+            fail_msg("%s: %s, \"%s\"", lies[i].name, status_name(st), err.msg);
         }
         buf_free(&lie);
         buf_free(&payload);

@@ -215,151 +215,152 @@ static enum status admit(void *ctx, const struct tls_peer *peer)
 enum trust { TRUST_CA, TRUST_PIN, TRUST_BOTH, TRUST_WRONG_CA, TRUST_WRONG_PIN, TRUST_CA_WRONG_PIN };
 enum who { WHO_AGENT, WHO_NONE, WHO_FOREIGN };
 
+static const struct {
+    const char *name;
+    enum trust trust;
+    enum who who;
+    bool optional, no_alpn, admits, leaf_only;
+    enum status verdict;
+    const char *alpn, *host;
+    enum status client, server;
+    const char *client_says, *server_says;
+} meetings[] = {
+    {.name = "CA"},
+    {.name = "pin alone", .trust = TRUST_PIN},
+    {.name = "CA and pin", .trust = TRUST_BOTH},
+    {.name = "enrolment: pin, no certificate",
+     .trust = TRUST_PIN,
+     .who = WHO_NONE,
+     .optional = true,
+     .alpn = TLS_ALPN_ENROLL},
+    {.name = "a certificate where it is optional", .optional = true},
+    {.name = "name matches", .host = "collector.example"},
+    {.name = "address matches", .host = "127.0.0.1"},
+    {.name = "unknown CA",
+     .trust = TRUST_WRONG_CA,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "unknown CA",
+     .server_says = "does not trust our CA"},
+    {.name = "wrong pin",
+     .trust = TRUST_WRONG_PIN,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "wrong pin"},
+    {.name = "right CA, wrong pin",
+     .trust = TRUST_CA_WRONG_PIN,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "wrong pin"},
+    {.name = "pin, but no CA in the chain",
+     .trust = TRUST_PIN,
+     .leaf_only = true,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "presented no CA"},
+    {.name = "another name",
+     .host = "other.example",
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "other.example"},
+    {.name = "no certificate",
+     .who = WHO_NONE,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "enrol this host first",
+     .server_says = "has to be enrolled"},
+    {.name = "foreign certificate",
+     .who = WHO_FOREIGN,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "unknown_ca",
+     .server_says = "unknown CA"},
+    {.name = "foreign certificate where it is optional",
+     .who = WHO_FOREIGN,
+     .optional = true,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "unknown_ca",
+     .server_says = "unknown CA"},
+    {.name = "admitted", .admits = true},
+    {.name = "revoked",
+     .admits = true,
+     .verdict = ST_REVOKED,
+     .client = ST_REVOKED,
+     .server = ST_REVOKED,
+     .client_says = "certificate_revoked",
+     .server_says = "is revoked"},
+    {.name = "revoked where it is optional",
+     .admits = true,
+     .optional = true,
+     .verdict = ST_REVOKED,
+     .client = ST_REVOKED,
+     .server = ST_REVOKED,
+     .client_says = "certificate_revoked",
+     .server_says = "is revoked"},
+    {.name = "expired to the registry",
+     .admits = true,
+     .verdict = ST_EXPIRED,
+     .client = ST_EXPIRED,
+     .server = ST_EXPIRED,
+     .client_says = "certificate_expired"},
+    {.name = "unknown to the registry",
+     .admits = true,
+     .verdict = ST_AUTH,
+     .client = ST_AUTH,
+     .server = ST_AUTH,
+     .client_says = "access_denied"},
+    {.name = "wrong ALPN",
+     .alpn = "h2",
+     .client = ST_PROTO,
+     .server = ST_PROTO,
+     .client_says = "no_application_protocol",
+     .server_says = "ALPN"},
+    {.name = "no ALPN",
+     .no_alpn = true,
+     .client = ST_PROTO,
+     .server = ST_PROTO,
+     .client_says = "no_application_protocol",
+     .server_says = "no ALPN"},
+};
+
 static void test_who_is_let_in(void **state)
 {
     (void)state;
-    static const struct {
-        const char *name;
-        enum trust trust;
-        enum who who;
-        bool optional, no_alpn, admits, leaf_only;
-        enum status verdict;
-        const char *alpn, *host;
-        enum status client, server;
-        const char *client_says, *server_says;
-    } cases[] = {
-        {.name = "CA"},
-        {.name = "pin alone", .trust = TRUST_PIN},
-        {.name = "CA and pin", .trust = TRUST_BOTH},
-        {.name = "enrolment: pin, no certificate",
-         .trust = TRUST_PIN,
-         .who = WHO_NONE,
-         .optional = true,
-         .alpn = TLS_ALPN_ENROLL},
-        {.name = "a certificate where it is optional", .optional = true},
-        {.name = "name matches", .host = "collector.example"},
-        {.name = "address matches", .host = "127.0.0.1"},
-        {.name = "unknown CA",
-         .trust = TRUST_WRONG_CA,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "unknown CA",
-         .server_says = "does not trust our CA"},
-        {.name = "wrong pin",
-         .trust = TRUST_WRONG_PIN,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "wrong pin"},
-        {.name = "right CA, wrong pin",
-         .trust = TRUST_CA_WRONG_PIN,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "wrong pin"},
-        {.name = "pin, but no CA in the chain",
-         .trust = TRUST_PIN,
-         .leaf_only = true,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "presented no CA"},
-        {.name = "another name",
-         .host = "other.example",
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "other.example"},
-        {.name = "no certificate",
-         .who = WHO_NONE,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "enrol this host first",
-         .server_says = "has to be enrolled"},
-        {.name = "foreign certificate",
-         .who = WHO_FOREIGN,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "unknown_ca",
-         .server_says = "unknown CA"},
-        {.name = "foreign certificate where it is optional",
-         .who = WHO_FOREIGN,
-         .optional = true,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "unknown_ca",
-         .server_says = "unknown CA"},
-        {.name = "admitted", .admits = true},
-        {.name = "revoked",
-         .admits = true,
-         .verdict = ST_REVOKED,
-         .client = ST_REVOKED,
-         .server = ST_REVOKED,
-         .client_says = "certificate_revoked",
-         .server_says = "is revoked"},
-        {.name = "revoked where it is optional",
-         .admits = true,
-         .optional = true,
-         .verdict = ST_REVOKED,
-         .client = ST_REVOKED,
-         .server = ST_REVOKED,
-         .client_says = "certificate_revoked",
-         .server_says = "is revoked"},
-        {.name = "expired to the registry",
-         .admits = true,
-         .verdict = ST_EXPIRED,
-         .client = ST_EXPIRED,
-         .server = ST_EXPIRED,
-         .client_says = "certificate_expired"},
-        {.name = "unknown to the registry",
-         .admits = true,
-         .verdict = ST_AUTH,
-         .client = ST_AUTH,
-         .server = ST_AUTH,
-         .client_says = "access_denied"},
-        {.name = "wrong ALPN",
-         .alpn = "h2",
-         .client = ST_PROTO,
-         .server = ST_PROTO,
-         .client_says = "no_application_protocol",
-         .server_says = "ALPN"},
-        {.name = "no ALPN",
-         .no_alpn = true,
-         .client = ST_PROTO,
-         .server = ST_PROTO,
-         .client_says = "no_application_protocol",
-         .server_says = "no ALPN"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        print_message("  %s\n", cases[i].name);
+    for (size_t i = 0; i < sizeof meetings / sizeof *meetings; i++) {
+        print_message("  %s\n", meetings[i].name);
         struct tls_server_options so = server_options();
         struct tls_client_options co = client_options();
-        so.client_required = !cases[i].optional;
-        if (cases[i].admits) so.admit = admit;
-        verdict = cases[i].verdict;
+        so.client_required = !meetings[i].optional;
+        if (meetings[i].admits) so.admit = admit;
+        verdict = meetings[i].verdict;
         n_admits = 0;
-        if (cases[i].leaf_only) so.certificate_pem.len -= ours.ca_pem.len;
-        enum trust t = cases[i].trust;
+        if (meetings[i].leaf_only) so.certificate_pem.len -= ours.ca_pem.len;
+        enum trust t = meetings[i].trust;
         if (t == TRUST_WRONG_CA) co.ca_pem = buf_slice(&foreign.ca_pem);
         if (t == TRUST_PIN || t == TRUST_WRONG_PIN) co.ca_pem = (struct slice){0};
         if (t == TRUST_PIN || t == TRUST_BOTH) co.ca_pin = ca_pin(ours.ca);
         if (t == TRUST_WRONG_PIN || t == TRUST_CA_WRONG_PIN) co.ca_pin = ca_pin(foreign.ca);
-        if (cases[i].who == WHO_NONE) co.certificate_pem = (struct slice){0};
-        if (cases[i].who == WHO_FOREIGN) {
+        if (meetings[i].who == WHO_NONE) co.certificate_pem = (struct slice){0};
+        if (meetings[i].who == WHO_FOREIGN) {
             co.certificate_pem = buf_slice(&foreign.agent);
             co.key_pem = buf_slice(&foreign.agent_key);
         }
-        if (cases[i].alpn) co.alpn = cases[i].alpn;
-        if (cases[i].no_alpn) co.alpn = NULL;
+        if (meetings[i].alpn) co.alpn = meetings[i].alpn;
+        if (meetings[i].no_alpn) co.alpn = NULL;
         struct pair p;
-        make_pair(&p, &co, &so, cases[i].host);
+        make_pair(&p, &co, &so, meetings[i].host);
         run_handshake(&p, 0);
-        bool good = p.cst == cases[i].client && p.sst == cases[i].server;
-        good = good && (!cases[i].client_says || strstr(p.cerr.msg, cases[i].client_says));
-        good = good && (!cases[i].server_says || strstr(p.serr.msg, cases[i].server_says));
+        bool good = p.cst == meetings[i].client && p.sst == meetings[i].server;
+        good = good && (!meetings[i].client_says || strstr(p.cerr.msg, meetings[i].client_says));
+        good = good && (!meetings[i].server_says || strstr(p.serr.msg, meetings[i].server_says));
         if (!good || getenv("V")) {
             print_message("    client %s: %s\n    server %s: %s\n", status_name(p.cst), p.cst ? p.cerr.msg : "",
                           status_name(p.sst), p.sst ? p.serr.msg : "");
         }
         assert_true(good);
-        if (cases[i].admits) assert_int_equal(n_admits, 1);
-        if (cases[i].who == WHO_NONE && !p.sst) assert_false(tls_get_peer(p.server)->verified);
+        if (meetings[i].admits) assert_int_equal(n_admits, 1);
+        if (meetings[i].who == WHO_NONE && !p.sst) assert_false(tls_get_peer(p.server)->verified);
         char c;
         size_t n;
         if (p.sst) { /* what failed stays failed */

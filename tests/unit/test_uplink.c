@@ -188,6 +188,49 @@ static void start(struct world *w) {
     uplink_start(w->u);
 }
 
+/* A message of the collector; false: there is none of that name. */
+static bool hear(struct world *w, const char *line, char *args) {
+    if (strcmp(line, "welcome") == 0) {
+        Haechi__Welcome m = HAECHI__WELCOME__INIT;
+        m.protocol = value(args, "protocol=", 1);
+        m.credit_batches = value(args, "credit=", 4);
+        m.credit_bytes = value(args, "bytes=", 0);
+        m.heartbeat_s = value(args, "heartbeat=", 30);
+        m.time = wall(w);
+        receive(w, FRAME_WELCOME, &m.base);
+    } else if (strcmp(line, "ack") == 0) {
+        Haechi__Ack m = HAECHI__ACK__INIT;
+        Haechi__Rejected r = HAECHI__REJECTED__INIT, *list[] = {&r};
+        m.through = value(args, "", 0);
+        m.credit_batches = value(args, "credit=", 0);
+        m.events_stored = value(args, "stored=", 0);
+        m.events_held = value(args, "held=", 0);
+        r.batch = value(args, "reject=", 0);
+        r.code = ST_CORRUPT;
+        r.reason = (char *)(uintptr_t) "lies";
+        m.n_rejected = r.batch ? 1 : 0;
+        m.rejected = list;
+        receive(w, FRAME_ACK, &m.base);
+    } else if (strcmp(line, "goodbye") == 0) {
+        Haechi__Goodbye m = HAECHI__GOODBYE__INIT;
+        char name[32], text[100];
+        unsigned retry = 0;
+        assert_int_equal(sscanf(args, "%31s %u %99[^\n]", name, &retry, text), 3);
+        m.code = status_named(name);
+        m.retry_after_s = retry;
+        m.reason = text;
+        receive(w, FRAME_GOODBYE, &m.base);
+    } else if (strcmp(line, "renewed") == 0) {
+        Haechi__Renewed m = HAECHI__RENEWED__INIT;
+        m.certificate = msg_bytes(SLICE_LIT("new"));
+        m.ca = msg_bytes(SLICE_LIT("ca"));
+        receive(w, FRAME_RENEWED, &m.base);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void command(struct world *w, char *line) {
     char *args = strchr(line, ' ');
     if (args)
@@ -237,46 +280,11 @@ static void command(struct world *w, char *line) {
         uplink_kick(w->u);
     } else if (strcmp(line, "garbage") == 0) {
         uplink_on_data(w->u, SLICE_LIT("\xff\xff\xff\xff\xff\xff"));
-    } else if (strcmp(line, "welcome") == 0) {
-        Haechi__Welcome m = HAECHI__WELCOME__INIT;
-        m.protocol = value(args, "protocol=", 1);
-        m.credit_batches = value(args, "credit=", 4);
-        m.credit_bytes = value(args, "bytes=", 0);
-        m.heartbeat_s = value(args, "heartbeat=", 30);
-        m.time = wall(w);
-        receive(w, FRAME_WELCOME, &m.base);
-    } else if (strcmp(line, "ack") == 0) {
-        Haechi__Ack m = HAECHI__ACK__INIT;
-        Haechi__Rejected r = HAECHI__REJECTED__INIT, *list[] = {&r};
-        m.through = value(args, "", 0);
-        m.credit_batches = value(args, "credit=", 0);
-        m.events_stored = value(args, "stored=", 0);
-        m.events_held = value(args, "held=", 0);
-        r.batch = value(args, "reject=", 0);
-        r.code = ST_CORRUPT;
-        r.reason = (char *)(uintptr_t) "lies";
-        m.n_rejected = r.batch ? 1 : 0;
-        m.rejected = list;
-        receive(w, FRAME_ACK, &m.base);
     } else if (strcmp(line, "outcome") == 0) {
         struct uplink_status s = uplink_get_status(w->u);
         buf_printf(&w->out, "%llu acked: %llu stored, %llu held\n", (unsigned long long)s.acked_events,
                    (unsigned long long)s.events_stored, (unsigned long long)s.events_held);
-    } else if (strcmp(line, "goodbye") == 0) {
-        Haechi__Goodbye m = HAECHI__GOODBYE__INIT;
-        char name[32], text[100];
-        unsigned retry = 0;
-        assert_int_equal(sscanf(args, "%31s %u %99[^\n]", name, &retry, text), 3);
-        m.code = status_named(name);
-        m.retry_after_s = retry;
-        m.reason = text;
-        receive(w, FRAME_GOODBYE, &m.base);
-    } else if (strcmp(line, "renewed") == 0) {
-        Haechi__Renewed m = HAECHI__RENEWED__INIT;
-        m.certificate = msg_bytes(SLICE_LIT("new"));
-        m.ca = msg_bytes(SLICE_LIT("ca"));
-        receive(w, FRAME_RENEWED, &m.base);
-    } else {
+    } else if (!hear(w, line, args)) {
         fail_msg("no such command: %s", line);
     }
 }
