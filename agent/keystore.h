@@ -3,7 +3,7 @@
  *     STATE/key.pem     the private key, 0600: made on this host, never leaves it
  *     STATE/identity    certificate, CA and host name in one file, so that they change together or not at all
  *     STATE/lock        held by a running agent (`send` works beside it)
- *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      reader.h, run.h
+ *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      bookmarks.h, spool.h, feeder.h, progress.h
  *
  * Bodies: keystore_posix.c (a Windows body keeps the key under DPAPI). Blocking. */
 #ifndef HAECHI_KEYSTORE_H

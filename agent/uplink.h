@@ -1,6 +1,6 @@
 /* 5 WIRE  The way to the collector: connect, greet, send what credit allows, resend after a loss, back off, fail over,
  * renew the certificate, say goodbye. One state machine without sockets and clocks of its own: struct uplink_io is how it
- * touches the world (uplink_conn.h for real, a scenario in tests). Loop thread only. */
+ * touches the world (uplink_wire.h for real, a scenario in tests). Loop thread only. */
 #ifndef HAECHI_UPLINK_H
 #define HAECHI_UPLINK_H
 

@@ -1,4 +1,4 @@
-/* Shared by event.c, event_code.c and event_xml.c: the order of the numbers in System, and the typed forms of values. */
+/* Shared by event.c and event_value.c: the order of the numbers in System, and the typed forms of values. */
 #ifndef HAECHI_EVENT_INTERNAL_H
 #define HAECHI_EVENT_INTERNAL_H
 
@@ -39,7 +39,7 @@ enum event_member {
     EM_COUNT
 };
 
-/* Forms of a value in the encoding (append only). The content that follows is drawn in event_code.c. */
+/* Forms of a value in the encoding (append only). The content that follows is drawn in event_value.c. */
 enum value_form {
     VF_TEXT,
     VF_GUID_LOWER,

@@ -3,7 +3,7 @@
  * The plan is a list of blocks sorted by the time of their first event (last event, when newest comes first). A heap
  * holds the blocks that are open: those whose time range reaches the front of the merge. Opening reads the columns
  * only and keeps, per matching event, where it is in the payload. Payloads are opened when an event is due, a few at
- * a time (struct payload_cache), so memory stays small however many blocks overlap.
+ * a time (N_PAYLOADS), so memory stays small however many blocks overlap.
  *
  * Order: time, then stream, then record id; events with equal keys keep the order of arrival. */
 #include "query.h"
