@@ -269,6 +269,9 @@ static void report_bad(struct digest *d, const struct db_block *at, const char *
         snprintf(object, sizeof object, "block %llu.%u", (unsigned long long)at->seq, at->index);
         if (d->o.notice) d->o.notice(d->o.notice_ctx, at->host, "block.unreadable", object, why);
     }
+    if (d->o.set_aside && d->bytes.len) {
+        d->o.set_aside(d->o.set_aside_ctx, at->host, buf_slice(&d->bytes), at->header_len, why);
+    }
 }
 
 static void digest_block(struct digest *d, const struct db_block *at) {

@@ -26,6 +26,10 @@ struct digest_options {
     /* A stored block that does not say the truth about itself, for the audit log; on the digest thread, at most one a second. */
     void (*notice)(void *ctx, uint32_t host, const char *action, const char *object, const char *detail);
     void *notice_ctx;
+    /* A copy of a stored block that lies about itself (columns or payload say other than the header) goes to the
+     * quarantine, as it was received; digest thread. May be NULL. */
+    void (*set_aside)(void *ctx, uint32_t host, struct slice block, uint32_t header_len, const char *why);
+    void *set_aside_ctx;
 };
 /* Refills storage's directory of blocks that are not indexed yet (so that queries see them at once), then starts. */
 MUST_USE enum status digest_start(const struct digest_options *o, struct digest **ret, struct error *err);

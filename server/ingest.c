@@ -159,6 +159,15 @@ void ingest_stop(struct ingest *in) {
     if (in && in->writer) writer_finish(in->writer);
 }
 
+void ingest_set_aside(void *ingest, uint32_t host, struct slice block, uint32_t header_len, const char *why) {
+    struct ingest *in = ingest;
+    struct buf body = {0};
+    buf_u32le(&body, header_len);
+    buf_slice_append(&body, block);
+    quarantine_put(in->quarantine, host, buf_slice(&body), why);
+    buf_free(&body);
+}
+
 void ingest_free(struct ingest **pin) {
     struct ingest *in = *pin;
     if (!in) return;

@@ -32,6 +32,9 @@ MUST_USE enum status ingest_start(const struct ingest_options *o, struct ingest 
 void ingest_stop(struct ingest *in);
 void ingest_free(struct ingest **in); /* all doors closed */
 struct writer *ingest_writer(struct ingest *in);
+/* Keeps a copy of a block that was found to lie after it was stored: digest's set_aside, ctx is the ingest. Blocks on the
+ * disk; any thread but a loop's. */
+void ingest_set_aside(void *ingest, uint32_t host, struct slice block, uint32_t header_len, const char *why);
 
 /* After each commit, on the writer thread: up to 8 listeners, added by main's thread and never removed. */
 void ingest_on_committed(struct ingest *in, void (*fn)(void *ctx, uint64_t last_seq), void *ctx);

@@ -319,7 +319,9 @@ static enum status open_ingest(struct collector *c, struct error *err) {
                                .progress = on_progress,
                                .progress_ctx = c,
                                .notice = on_notice,
-                               .notice_ctx = c};
+                               .notice_ctx = c,
+                               .set_aside = ingest_set_aside,
+                               .set_aside_ctx = c->ingest};
     st = digest_start(&d, &c->digest, err);
     if (st) return st;
     ingest_on_committed(c->ingest, digest_wake, c->digest);

@@ -61,6 +61,7 @@ haechi audit --json | grep -q '"action":"batch.rejected".*digest' || fail 'the a
 # the lie that only the columns tell
 told() { haechi audit --json | grep -q '"action":"block.unreadable".*span of time' && grep -q 'digest: block .* of host 2 is skipped' "$TMP/collector.log"; }
 wait_for 5 told
+grep -q 'span of time' "$TMP"/collector/quarantine/*.txt || fail 'the block that lies is not set aside'
 # EVIL has its own events once, HONEST has its own, and nothing is left in flight
 same 'events of HONEST' 20 "$(haechi events --host HONEST --count)"
 events=$(haechi events --host EVIL --format json)
