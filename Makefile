@@ -277,7 +277,7 @@ $(DEPS)/llhttp-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh llhttp $(
 UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 # Tests with threads in them: these run under TSan as well.
-TSAN_TESTS := queue log clock conn tls db writer ingest digest listener session uplink agent_io api live
+TSAN_TESTS := queue log clock conn tls db writer writer_disk writer_kill procs fleetdb ingest digest listener session fleet uplink agent_io feeder api live
 
 FAKE_OBJ   := $(call obj,$(wildcard tests/fake/*.c))
 layers_of = $(or $(shell sed -n 's|.*// links: *||p' $(2) | head -n 1),\
@@ -410,7 +410,7 @@ $(OBJ)/tidy/%.ok: %.c $(filter %.h,$(ALL_OUR)) .clang-tidy
 	$(Q)$(CLANG_TIDY) --quiet $< -- $(STD) $(call includes,$<) -DHAECHI_VERSION='"$(VERSION)"' 2>/dev/null && touch $@
 lint-cppcheck:
 	cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 --enable=warning,performance,portability \
-	    --suppress=missingIncludeSystem --suppress=shiftTooManyBitsSigned -j2 $(see_server) -Iserver/cli -Istorage -Iagent \
+	    --suppress=missingIncludeSystem --suppress=shiftTooManyBitsSigned --library=tests/cppcheck.cfg -j2 $(see_server) -Iserver/cli -Istorage -Iagent \
 	    $(filter-out -I$(GEN),$(see_proto)) -DHAECHI_VERSION='"x"' $(OUR_C)
 
 format:
