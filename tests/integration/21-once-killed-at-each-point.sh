@@ -34,6 +34,7 @@ for at in spool-written:1 spool-written:3 batch-sent:1 batch-sent:3 after-ack:1;
     check
 done
 stop_collector
+more=3000
 for at in before-commit:1 before-commit:2 after-commit:1 after-commit:2 committed:1 before-ack:1 ack-sent:1; do
     point=${at%:*} nth=${at#*:}
     n=$((n + 1))
@@ -45,7 +46,14 @@ for at in before-commit:1 before-commit:2 after-commit:1 after-commit:2 committe
     COLLECTOR_ENV="HAECHI_CRASH_AT=$point:$nth"
     start_collector
     start_agent "$host" '[sources]' 'journal = false' "xml = [\"$TMP/$host.xml\"]"
-    dead() { ! is_running collector; }
+    dead() { # a fast collector takes all in one commit: the second one is then another host's
+        is_running collector || return 0
+        [ "$nth" = 1 ] && return 1
+        more=$((more + 1))
+        head -n 1 "$TMP/AGENT1.xml" | sed "s|<EventRecordID>[0-9]*<|<EventRecordID>$more<|" >"$TMP/more.xml"
+        haechi import --host AGENT1 "$TMP/more.xml" || :
+        ! is_running collector
+    }
     wait_for 30 dead
     end collector
     same "$point: ended as by SIGKILL" 137 "$END_CODE"
