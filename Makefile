@@ -436,7 +436,7 @@ install: all
 	install -m 644 deploy/sysusers/haechi.conf $(DESTDIR)$(SYSCONFDIR)/sysusers.d/
 	for f in $(wildcard deploy/conf/*); do \
 	    [ -e $(DESTDIR)$(SYSCONFDIR)/haechi/$${f##*/} ] || install -m 644 $$f $(DESTDIR)$(SYSCONFDIR)/haechi/; done
-	install -m 644 LICENSE README.md $(DESTDIR)$(PREFIX)/share/doc/haechi/
+	install -m 644 LICENSE README.md $(wildcard proto/dict/LICENSE.*) $(DESTDIR)$(PREFIX)/share/doc/haechi/
 
 clean:
 	rm -rf $(foreach f,release test address thread fuzz cross test-logs,$(BUILDROOT)/$(f))
