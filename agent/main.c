@@ -8,31 +8,33 @@
 #include "mem.h"
 #include "progress.h"
 #include "run.h"
+#include "service.h"
 #include "settings.h"
 #include "text.h"
 #include "tls.h"
 
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define PROGRAM "haechi-agent"
-#define DEFAULT_STATE "/var/lib/haechi-agent"
 #define SEND_RETRY_MIN_MS 100
 #define SEND_RETRY_MAX_MS 2000
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct words {
-    const char *token, *state, *name, *config, *log_level;
+    const char *token, *state, *name, *config, *log_level, *account;
     struct arg_list collectors;
-    bool wait, again, sample;
+    bool wait, again, sample, service;
 };
 
 #define AT(member) offsetof(struct words, member)
-#define OPTION_STATE \
-    { "state", ARG_STRING, AT(state), "DIR", "the state directory; " DEFAULT_STATE " by default" }
+#define OPTION_STATE                                                                                  \
+    {                                                                                                 \
+        "state", ARG_STRING, AT(state), "DIR",                                                        \
+            "the state directory; /var/lib/haechi-agent by default, on Windows %ProgramData%\\Haechi" \
+    }
 #define OPTION_LOG \
     { "log-level", ARG_STRING, AT(log_level), "LEVEL", "error, warn, info or debug" }
 
@@ -45,7 +47,8 @@ static const struct arg_option enroll_options[] = {
     OPTION_LOG,
 };
 static const struct arg_option run_options[] = {
-    {"config", ARG_STRING, AT(config), "FILE", "the configuration; /etc/haechi/agent.toml if it is there"},
+    {"config", ARG_STRING, AT(config), "FILE",
+     "the configuration; /etc/haechi/agent.toml if it is there, on Windows %ProgramData%\\Haechi\\agent.toml"},
     OPTION_STATE,
     {"print-config", ARG_FLAG, AT(sample), NULL, "print a commented configuration with all defaults, and end"},
     OPTION_LOG,
@@ -54,6 +57,14 @@ static const struct arg_option send_options[] = {
     OPTION_STATE,
     {"collector", ARG_LIST, AT(collectors), "HOST:PORT",
      "send there instead of to the collectors of the enrolment; may be repeated"},
+    OPTION_LOG,
+};
+static const struct arg_option service_options[] = {
+    {"config", ARG_STRING, AT(config), "FILE", "the configuration of the service"},
+    OPTION_STATE,
+    {"account", ARG_STRING, AT(account), "NAME",
+     "with install: LocalSystem by default; else an account without a password, which may read logs as a member of Event Log Readers, "
+     "and then cannot push rules"},
     OPTION_LOG,
 };
 static const struct arg_option status_options[] = {OPTION_STATE};
@@ -69,6 +80,9 @@ static const struct arg_command commands[] = {
      "Sends files: .evtx, event XML (UTF-8 or UTF-16), syslog files and journal exports with Sysmon for Linux' events; - is event XML on "
      "standard input. Ends with 0 only when everything is acknowledged; sending the same again is harmless.",
      send_options, N(send_options), 1, 65536},
+    {"service", "[install|uninstall|start|stop] [--config FILE] [--state DIR]",
+     "Windows: makes the agent a service, removes it, starts or stops it. Without a word it is the service: for the service manager only.",
+     service_options, N(service_options), 0, 1},
     {"status", "[--state DIR]", "Says what the running agent reads, how far it is, and what it owes.", status_options,
      N(status_options), 0, 0},
 };
@@ -99,7 +113,7 @@ static int set_log_level(const char *name, enum log_level fallback) {
 }
 
 static const char *state_of(const struct words *w) {
-    return w->state ? w->state : DEFAULT_STATE;
+    return w->state ? w->state : service_default_state();
 }
 
 static int do_enroll(const struct words *w) {
@@ -124,6 +138,15 @@ static void add_inputs(struct feeder_input *in, size_t *n, const struct conf_str
         in[(*n)++] = (struct feeder_input){.path = paths->items[i], .kind = kind, .follow = follow};
 }
 
+/* "NAME" or "NAME: QUERY"; the list's own texts are cut there. */
+static void add_channels(struct feeder_input *in, size_t *n, const struct conf_strings *channels) {
+    for (size_t i = 0; i < channels->n; i++) {
+        char *name = channels->items[i], *colon = strstr(name, ": ");
+        if (colon) *colon = 0;
+        in[(*n)++] = (struct feeder_input){.path = name, .query = colon ? colon + 2 : NULL, .kind = SOURCE_EVTLOG};
+    }
+}
+
 static int do_run(const struct words *w) {
     struct error err = {0};
     struct settings s = {0};
@@ -135,18 +158,20 @@ static int do_run(const struct words *w) {
         return EXIT_DONE;
     }
     if (settings_load(w->config, &s, &err)) {
+        if (w->service) log_error("agent", "%s", err.msg);
         fprintf(stderr, PROGRAM ": %s\n", err.msg);
         return EXIT_USAGE;
     }
     enum log_level level = LOG_INFO;
     int rc = EXIT_USAGE;
-    struct feeder_input *in = mem_zalloc(mem_mul(s.evtx.n + s.xml.n + s.syslog.n + 1, sizeof *in));
+    struct feeder_input *in = mem_zalloc(mem_mul(s.channels.n + s.evtx.n + s.xml.n + s.syslog.n + 1, sizeof *in));
     size_t n = 0;
     if (!w->log_level && log_level_parse(slice_str(s.log_level), &level)) {
         usage_error("log.level is error, warn, info or debug");
         goto out;
     }
     if (!w->log_level) log_set_level(level);
+    add_channels(in, &n, &s.channels);
     if (s.journal) in[n++] = (struct feeder_input){.kind = SOURCE_JOURNAL, .follow = true, .strict = true};
     add_inputs(in, &n, &s.evtx, SOURCE_EVTX, false);
     add_inputs(in, &n, &s.xml, SOURCE_XML, false);
@@ -161,10 +186,30 @@ static int do_run(const struct words *w) {
                             .retry_min_ms = (unsigned)s.retry_min_s * 1000,
                             .retry_max_ms = (unsigned)s.retry_max_s * 1000};
     rc = run_agent(&o, &err) ? failed(&err) : EXIT_DONE;
+    if (rc && w->service) log_error("agent", "%s; the service ends", err.msg);
 out:
     mem_free(in);
     settings_free(&s);
     return rc;
+}
+
+static int serve(void *ctx) {
+    return do_run(ctx);
+}
+
+static int do_service(struct words *w, const struct arg_list *verbs) {
+    struct error err = {0};
+    enum service_verb verb;
+    int rc = 0;
+    if (service_verb_parse(verbs->n ? verbs->items[0] : "", &verb))
+        return usage_error("service takes install, uninstall, start or stop");
+    w->service = verb == VERB_RUN;
+    struct service_options o = {.config = w->config,
+                                .state = w->service ? state_of(w) : w->state,
+                                .account = w->account,
+                                .work = serve,
+                                .ctx = w};
+    return service_run(verb, &o, &rc, &err) ? failed(&err) : rc;
 }
 
 static int do_send(const struct words *w, const struct arg_list *files) {
@@ -221,9 +266,7 @@ static const struct arg_command *find_command(const char *word) {
 }
 
 int main(int argc, char **argv) {
-#ifdef SIGPIPE
-    signal(SIGPIPE, SIG_IGN); /* a collector that goes away is an error to handle, not an end */
-#endif
+    service_prepare();
     if (argc < 2) {
         help_all();
         return EXIT_USAGE;
@@ -251,7 +294,9 @@ int main(int argc, char **argv) {
     int rc = EXIT_USAGE;
     if (args_parse(cmd, argc - 2, argv + 2, &w, &words, &err)) {
         usage_error(err.msg);
-    } else if (set_log_level(w.log_level, strcmp(cmd->name, "run") == 0 ? LOG_INFO : LOG_WARN) == 0) {
+    } else if (set_log_level(w.log_level, strcmp(cmd->name, "run") == 0 || strcmp(cmd->name, "service") == 0
+                                              ? LOG_INFO
+                                              : LOG_WARN) == 0) {
         tls_global_init();
         if (strcmp(cmd->name, "enroll") == 0)
             rc = do_enroll(&w);
@@ -259,6 +304,8 @@ int main(int argc, char **argv) {
             rc = do_run(&w);
         else if (strcmp(cmd->name, "send") == 0)
             rc = do_send(&w, &words);
+        else if (strcmp(cmd->name, "service") == 0)
+            rc = do_service(&w, &words);
         else
             rc = do_status(&w);
     }

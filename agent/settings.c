@@ -1,16 +1,25 @@
 /* The agent's options, one table line each. */
 #include "settings.h"
 #include "file.h"
+#include "mem.h"
+#include "service.h"
 #include "token.h"
 
 #include <stddef.h>
 
-#define DEFAULT_FILE "/etc/haechi/agent.toml"
 #define FILE_MAX (256u * 1024)
+
+#if defined(_WIN32)
+#define DEFAULT_STATE "\"\"" /* under ProgramData, which the system names */
+#define DEFAULT_JOURNAL "false"
+#else
+#define DEFAULT_STATE "\"/var/lib/haechi-agent\""
+#define DEFAULT_JOURNAL "true"
+#endif
 
 #define AT(member) offsetof(struct settings, member)
 static const struct conf_option options[] = {
-    {"state", CONF_STRING, AT(state), "\"/var/lib/haechi-agent\"", 0, 0, false,
+    {"state", CONF_STRING, AT(state), DEFAULT_STATE, 0, 0, false,
      "the state directory: key, certificate, spool, bookmarks"},
     {"collectors", CONF_STRINGS, AT(collectors), "[]", 0, 0, false,
      "collectors as HOST:PORT in order of preference; none: those of the enrolment"},
@@ -20,7 +29,14 @@ static const struct conf_option options[] = {
     {"uplink.retry_max", CONF_DURATION, AT(retry_max_s), "\"60s\"", 1, 86400, false, "up to this"},
     {"spool.max", CONF_SIZE, AT(spool_max_bytes), "\"1G\"", 16u << 20, UINT64_C(1) << 50, false,
      "bytes on disk; when it is full reading waits and the logs themselves are the buffer"},
-    {"sources.journal", CONF_BOOL, AT(journal), "true", 0, 0, false,
+#if defined(_WIN32)
+    {"sources.channels", CONF_STRINGS, AT(channels),
+     "[\"Microsoft-Windows-Sysmon/Operational\", \"System: *[System[(EventID=104)]]\", \"Security: *[System[(EventID=1102)]]\"]",
+     0, 0, false,
+     "channels of the Event Log, each \"NAME\" or \"NAME: QUERY\" (XPath); 104 and 1102 tell that a log was cleared. Others worth "
+     "having: Security, System, Microsoft-Windows-PowerShell/Operational, Microsoft-Windows-Windows Defender/Operational"},
+#endif
+    {"sources.journal", CONF_BOOL, AT(journal), DEFAULT_JOURNAL, 0, 0, false,
      "Sysmon for Linux' events from this host's journal"},
     {"sources.evtx", CONF_STRINGS, AT(evtx), "[]", 0, 0, false,
      ".evtx files, read whole; again when their size changes"},
@@ -56,10 +72,14 @@ enum status settings_load(const char *path, struct settings *ret, struct error *
     struct buf text = {0};
     enum status st = ST_OK;
     conf_defaults(options, N_OPTIONS, &s);
-    if (path || file_exists(DEFAULT_FILE)) {
-        path = path ? path : DEFAULT_FILE;
+    if (path || file_exists(service_default_config())) {
+        path = path ? path : service_default_config();
         st = file_read(path, FILE_MAX, &text, err);
         if (!st) st = conf_parse(options, N_OPTIONS, path, buf_slice(&text), &s, err);
+    }
+    if (!st && !*s.state) {
+        mem_free(s.state);
+        s.state = mem_strdup(service_default_state());
     }
     if (!st) st = check(&s, path ? path : "the default configuration", err);
     buf_free(&text);

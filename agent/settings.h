@@ -9,7 +9,7 @@ struct settings {
     struct conf_strings collectors;
     uint64_t retry_min_s, retry_max_s, spool_max_bytes;
     bool journal, unproven;
-    struct conf_strings evtx, xml, syslog;
+    struct conf_strings channels, evtx, xml, syslog;
 };
 
 /* path NULL: the default file if there is one, else the defaults. */
