@@ -83,7 +83,8 @@ static void drop_call(struct peer *p) {
 }
 
 static struct call *import_of(struct peer *p) {
-    return p->call && p->call->state && p->call->route->body == BODY_STREAM ? p->call : NULL;
+    /* a streaming call gets its state on the loop, others on a work thread */
+    return p->call && p->call->route->body == BODY_STREAM && p->call->state ? p->call : NULL;
 }
 
 static void queue_step(struct peer *p);

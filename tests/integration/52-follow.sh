@@ -19,9 +19,11 @@ echo $! >"$TMP/.pid/some"
 sleep 1
 many 5 FOLLOW 11 >"$TMP/b.xml"
 send FOLLOW "$TMP/b.xml"
+lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+wait_for 5 lines "$TMP/new.out" 5
+wait_for 5 lines "$TMP/all.out" 15
 many 3 OLDER 1 1500000000 >"$TMP/c.xml"
 send FOLLOW "$TMP/c.xml"
-lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
 wait_for 5 lines "$TMP/new.out" 8
 wait_for 5 lines "$TMP/all.out" 18
 wait_for 5 lines "$TMP/some.out" 2

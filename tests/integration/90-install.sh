@@ -18,7 +18,7 @@ for f in man1/haechi.1 man1/haechi-agent.1 man1/haechi-load.1 man8/haechid.8; do
     [ -s "$D/usr/share/man/$f" ] || fail "$f is not there"
 done
 for program in haechi haechi-agent haechid haechi-load; do # bash-completion looks for a file of the program's name
-    grep -q "complete .*$program" "$D/usr/share/bash-completion/completions/$program.bash" || fail "no completion of $program"
+    grep -q "complete .*$program" "$D/usr/share/bash-completion/completions/$program" || fail "no completion of $program"
 done
 for unit in haechid haechi-agent; do
     f=$D/usr/lib/systemd/system/$unit.service
