@@ -30,7 +30,7 @@ done
 # nothing lies outside, and nothing is for its owner only
 same 'files that others cannot read' '' "$(find "$D" -type f ! -perm -004)"
 
-for f in "$D"/usr/share/doc/haechi/*.toml; do
+for f in "$D"/etc/haechi/*.toml; do
     case ${f##*/} in
     haechid*) "$D/usr/sbin/haechid" --check-config --config "$f" >"$TMP/out" || fail "${f##*/} is no good" ;;
     agent*) : ;;
@@ -40,8 +40,8 @@ for f in "$D"/usr/share/doc/haechi/*.toml; do
     sed 's/^#\([a-z_]* *=\)/\1/' "$f" >"$TMP/${f##*/}"
 done
 "$D/usr/sbin/haechid" --check-config --config "$TMP/haechid.toml" >"$TMP/out" || fail 'haechid.toml has a line that is no good'
-same 'haechid.toml is what the program prints' "$("$D/usr/sbin/haechid" --print-config)" "$(cat "$D/usr/share/doc/haechi/haechid.toml")"
-same 'agent.toml is what the program prints' "$("$D/usr/sbin/haechi-agent" run --print-config)" "$(cat "$D/usr/share/doc/haechi/agent.toml")"
+same 'haechid.toml is what the program prints' "$("$D/usr/sbin/haechid" --print-config)" "$(cat "$D/etc/haechi/haechid.toml")"
+same 'agent.toml is what the program prints' "$("$D/usr/sbin/haechi-agent" run --print-config)" "$(cat "$D/etc/haechi/agent.toml")"
 sed -i "s|^state = .*|state = \"$TMP/none\"|" "$TMP/agent.toml"
 refused 'is not enrolled|enroll' "$D/usr/sbin/haechi-agent" run --config "$TMP/agent.toml" # its configuration was read
 grep -q 'agent.toml' "$TMP/refused.err" && fail "agent.toml: $(cat "$TMP/refused.err")"
