@@ -23,7 +23,8 @@ static const struct number_member {
     enum event_member bit;
     size_t in_event, in_message;
 } numbers[] = {
-#define NUMBER(BIT, name) {EM_##BIT, offsetof(struct event, name), offsetof(Haechi__Event, name)}
+#define NUMBER(BIT, name) \
+    { EM_##BIT, offsetof(struct event, name), offsetof(Haechi__Event, name) }
     NUMBER(EVENT_ID, event_id),
     NUMBER(QUALIFIERS, qualifiers),
     NUMBER(VERSION, version),
@@ -46,7 +47,8 @@ static const struct text_member {
     enum event_member bit;
     size_t in_event, in_message;
 } texts[] = {
-#define TEXT(BIT, name) {EM_##BIT, offsetof(struct event, name), offsetof(Haechi__Event, name)}
+#define TEXT(BIT, name) \
+    { EM_##BIT, offsetof(struct event, name), offsetof(Haechi__Event, name) }
     TEXT(PROVIDER, provider),
     TEXT(PROVIDER_GUID, provider_guid),
     TEXT(EVENT_SOURCE, event_source),

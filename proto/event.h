@@ -101,14 +101,14 @@ size_t event_process_guids(const struct event *ev, struct guid out[EVENT_MAX_GUI
 uint64_t event_content_hash(const struct event *ev);
 
 /* The interned name table (fields.def): append only, the same on both ends. 0 is "no such name". */
-uint32_t event_field_id(struct slice name);        /* exact spelling */
-const char *event_field_name(uint32_t id);         /* NULL when unknown */
+uint32_t event_field_id(struct slice name); /* exact spelling */
+const char *event_field_name(uint32_t id);  /* NULL when unknown */
 
 /* Sysmon's events (fields.def): for help texts, tables and documents. NULL when the id is not one of Sysmon's. */
 struct sysmon_event {
     uint32_t id;
-    const char *tag;   /* "ProcessCreate"; NULL when it cannot be filtered */
-    const char *title; /* "Process Create" */
+    const char *tag;        /* "ProcessCreate"; NULL when it cannot be filtered */
+    const char *title;      /* "Process Create" */
     const uint32_t *fields; /* interned ids in manifest order (Windows 4.91), 0-terminated */
 };
 const struct sysmon_event *sysmon_event_find(uint32_t id);

@@ -30,7 +30,8 @@ size_t event_undouble(struct slice s, uint8_t *out) {
 static bool is_process_guid_name(struct slice name) {
     if (name.len == 11) return slice_eq_nocase(name, SLICE_LIT("ProcessGuid"));
     if (name.len != 17) return false;
-    return slice_eq_nocase(name, SLICE_LIT("ParentProcessGuid")) || slice_eq_nocase(name, SLICE_LIT("SourceProcessGuid")) ||
+    return slice_eq_nocase(name, SLICE_LIT("ParentProcessGuid")) ||
+           slice_eq_nocase(name, SLICE_LIT("SourceProcessGuid")) ||
            slice_eq_nocase(name, SLICE_LIT("TargetProcessGuid"));
 }
 
@@ -103,7 +104,7 @@ static uint64_t mix_fragment(uint64_t h, struct slice s) {
         if (!is_blank(text)) h = mix_text(h, text);
         if (!tag) break;
         const uint8_t *name = tag + 1, *end = s.p + s.len, *p = name;
-        while (p < end && *p > 0x20 && *p != '>' && *p != '/') {
+        while (p<end && * p> 0x20 && *p != '>' && *p != '/') {
             if (*p++ == ':') name = p;
         }
         if (p > name) h = mix_text(h, slice_of(name, (size_t)(p - name)));

@@ -13,7 +13,7 @@
 #include "event_internal.h"
 #include "fields.h"
 
-#define MS_NEAR (1 << 20) /* 17 minutes */
+#define MS_NEAR (1 << 20)                /* 17 minutes */
 #define MS_END UINT64_C(265046774400000) /* 10000-01-01 */
 #define FILETIME_MS 10000u
 
@@ -85,7 +85,7 @@ static size_t text_of_hex(uint64_t v, uint8_t *out) {
     while (n < 16 && v >> (4 * n)) n++;
     out[0] = '0';
     out[1] = 'x';
-    for (int i = 0; i < n; i++) out[2 + i] = (uint8_t)"0123456789abcdef"[v >> (4 * (n - 1 - i)) & 15];
+    for (int i = 0; i < n; i++) out[2 + i] = (uint8_t) "0123456789abcdef"[v >> (4 * (n - 1 - i)) & 15];
     return 2 + (size_t)n;
 }
 
@@ -165,7 +165,8 @@ static size_t text_of(struct reader *r, uint32_t form, uint64_t event_time, uint
     }
 }
 
-MUST_USE enum status value_render(struct reader *r, uint32_t form, uint64_t event_time, struct arena *a, struct slice *ret) {
+MUST_USE enum status value_render(struct reader *r, uint32_t form, uint64_t event_time, struct arena *a,
+                                  struct slice *ret) {
     if (form >= VF_COMMON) {
         *ret = common_at(form - VF_COMMON);
         return ret->p ? ST_OK : ST_FORMAT;

@@ -13,7 +13,7 @@ static const struct slice commons[] = {
 };
 
 static const struct known_provider providers[] = {
-#define PROVIDER(number, name, guid, channel)                                                                          \
+#define PROVIDER(number, name, guid, channel) \
     [number] = {{(const uint8_t *)(name), sizeof(name) - 1}, guid, {(const uint8_t *)(channel), sizeof(channel) - 1}},
 #include "fields.def"
 };

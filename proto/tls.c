@@ -31,8 +31,7 @@ static const int suites[] = {MBEDTLS_TLS1_3_AES_128_GCM_SHA256, MBEDTLS_TLS1_3_C
 static const uint16_t groups[] = {MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
                                   MBEDTLS_SSL_IANA_TLS_GROUP_NONE};
 
-void tls_global_init(void)
-{
+void tls_global_init(void) {
     static bool done;
     if (done) return;
     done = true;
@@ -46,8 +45,7 @@ void tls_global_init(void)
 
 /* ---- configurations ---- */
 
-static struct tls_config *config_new(bool is_client)
-{
+static struct tls_config *config_new(bool is_client) {
     struct tls_config *c = mem_zalloc(sizeof *c);
     c->is_client = is_client;
     mbedtls_ssl_config_init(&c->ssl);
@@ -57,8 +55,7 @@ static struct tls_config *config_new(bool is_client)
     return c;
 }
 
-void tls_config_free(struct tls_config **pc)
-{
+void tls_config_free(struct tls_config **pc) {
     struct tls_config *c = *pc;
     if (!c) return;
     mbedtls_ssl_config_free(&c->ssl);
@@ -70,8 +67,8 @@ void tls_config_free(struct tls_config **pc)
     *pc = NULL;
 }
 
-static enum status set_own(struct tls_config *c, struct slice certificate_pem, struct slice key_pem, struct error *err)
-{
+static enum status set_own(struct tls_config *c, struct slice certificate_pem, struct slice key_pem,
+                           struct error *err) {
     enum status st = tls_parse_chain(certificate_pem, "our certificate", &c->own, err);
     if (!st) st = tls_parse_key(key_pem, &c->key, err);
     if (st) return st;
@@ -83,8 +80,7 @@ static enum status set_own(struct tls_config *c, struct slice certificate_pem, s
     return ST_OK;
 }
 
-static enum status set_basics(struct tls_config *c, const char *const *alpn, struct error *err)
-{
+static enum status set_basics(struct tls_config *c, const char *const *alpn, struct error *err) {
     int rc = mbedtls_ssl_config_defaults(&c->ssl, c->is_client ? MBEDTLS_SSL_IS_CLIENT : MBEDTLS_SSL_IS_SERVER,
                                          MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
     if (rc) return tls_error(err, ST_TLS, rc, "cannot set up TLS");
@@ -105,8 +101,7 @@ static enum status set_basics(struct tls_config *c, const char *const *alpn, str
     return rc ? tls_error(err, ST_INVALID, rc, "ALPN") : ST_OK;
 }
 
-MUST_USE enum status tls_server_config(const struct tls_server_options *o, struct tls_config **ret, struct error *err)
-{
+MUST_USE enum status tls_server_config(const struct tls_server_options *o, struct tls_config **ret, struct error *err) {
     struct tls_config *c = config_new(false);
     enum status st = set_basics(c, o->alpn, err);
     if (!st) st = set_own(c, o->certificate_pem, o->key_pem, err);
@@ -130,8 +125,7 @@ MUST_USE enum status tls_server_config(const struct tls_server_options *o, struc
     return ST_OK;
 }
 
-MUST_USE enum status tls_client_config(const struct tls_client_options *o, struct tls_config **ret, struct error *err)
-{
+MUST_USE enum status tls_client_config(const struct tls_client_options *o, struct tls_config **ret, struct error *err) {
     struct tls_config *c = config_new(true);
     const char *alpn[] = {o->alpn, NULL};
     enum status st = set_basics(c, o->alpn ? alpn : NULL, err);
@@ -158,22 +152,19 @@ MUST_USE enum status tls_client_config(const struct tls_client_options *o, struc
     return ST_OK;
 }
 
-bool tls_config_checks_name(const struct tls_config *c)
-{
+bool tls_config_checks_name(const struct tls_config *c) {
     return c->check_name;
 }
 
 /* ---- bytes in and out ---- */
 
-static int send_cb(void *ctx, const unsigned char *p, size_t len)
-{
+static int send_cb(void *ctx, const unsigned char *p, size_t len) {
     struct tls *t = ctx;
     buf_append(&t->out, p, len);
     return (int)len;
 }
 
-static int recv_cb(void *ctx, unsigned char *p, size_t len)
-{
+static int recv_cb(void *ctx, unsigned char *p, size_t len) {
     struct tls *t = ctx;
     size_t n = t->in.len - t->in_at;
     if (!n) return MBEDTLS_ERR_SSL_WANT_READ;
@@ -184,8 +175,7 @@ static int recv_cb(void *ctx, unsigned char *p, size_t len)
     return (int)n;
 }
 
-struct tls *tls_new(struct tls_config *c, const char *server_name)
-{
+struct tls *tls_new(struct tls_config *c, const char *server_name) {
     struct tls *t = mem_zalloc(sizeof *t);
     t->config = c;
     t->verify.config = c;
@@ -204,8 +194,7 @@ struct tls *tls_new(struct tls_config *c, const char *server_name)
     return t;
 }
 
-void tls_free(struct tls **pt)
-{
+void tls_free(struct tls **pt) {
     struct tls *t = *pt;
     if (!t) return;
     mbedtls_ssl_free(&t->ssl);
@@ -216,8 +205,7 @@ void tls_free(struct tls **pt)
     *pt = NULL;
 }
 
-MUST_USE enum status tls_feed(struct tls *t, struct slice cipher)
-{
+MUST_USE enum status tls_feed(struct tls *t, struct slice cipher) {
     if (t->in_at) {
         buf_consume(&t->in, t->in_at);
         t->in_at = 0;
@@ -225,8 +213,7 @@ MUST_USE enum status tls_feed(struct tls *t, struct slice cipher)
     return buf_try_append(&t->in, cipher.p, cipher.len, TLS_FEED_MAX);
 }
 
-void tls_take_output(struct tls *t, struct buf *out)
-{
+void tls_take_output(struct tls *t, struct buf *out) {
     if (out->len) {
         buf_append(out, t->out.p, t->out.len);
         buf_clear(&t->out);
@@ -237,20 +224,17 @@ void tls_take_output(struct tls *t, struct buf *out)
     *out = taken;
 }
 
-size_t tls_output_len(const struct tls *t)
-{
+size_t tls_output_len(const struct tls *t) {
     return t->out.len;
 }
 
-bool tls_has_output(const struct tls *t)
-{
+bool tls_has_output(const struct tls *t) {
     return t->out.len > 0;
 }
 
 /* ---- states ---- */
 
-static enum status fail_again(const struct tls *t, struct error *err)
-{
+static enum status fail_again(const struct tls *t, struct error *err) {
     if (err) *err = t->failed;
     return t->failed.code;
 }
@@ -258,15 +242,13 @@ static enum status fail_again(const struct tls *t, struct error *err)
 /* mbedTLS's client, when it refuses the server's certificate, sends the alert in clear at a point where the server expects
  * it encrypted, and the server finds a bad record. The alert is in that record; -1: it holds none. (Anyone on the path
  * could have put it there: it chooses the sentence of a handshake that failed, no more.) */
-static int plain_alert(const struct tls *t)
-{
+static int plain_alert(const struct tls *t) {
     const unsigned char *record = t->ssl.MBEDTLS_PRIVATE(in_hdr);
     bool is_alert = record && record[0] == MBEDTLS_SSL_MSG_ALERT && record[3] == 0 && record[4] == 2;
     return is_alert ? record[6] : -1;
 }
 
-static enum status fail_with(struct tls *t, int rc, struct error *err)
-{
+static enum status fail_with(struct tls *t, int rc, struct error *err) {
     struct error *f = &t->failed;
     int alert = t->open ? -1 : plain_alert(t);
     if (alert >= 0 && (rc == MBEDTLS_ERR_SSL_INVALID_MAC || rc == MBEDTLS_ERR_SSL_INVALID_RECORD)) {
@@ -308,14 +290,12 @@ static enum status fail_with(struct tls *t, int rc, struct error *err)
 }
 
 /* Sends a fatal alert and fails with what t->failed says already. */
-static enum status refuse_peer(struct tls *t, unsigned char alert, struct error *err)
-{
+static enum status refuse_peer(struct tls *t, unsigned char alert, struct error *err) {
     (void)!mbedtls_ssl_send_alert_message(&t->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL, alert);
     return fail_again(t, err);
 }
 
-static unsigned char alert_of(uint32_t flags)
-{
+static unsigned char alert_of(uint32_t flags) {
     if (flags & MBEDTLS_X509_BADCERT_OTHER) return MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED;
     if (flags & MBEDTLS_X509_BADCERT_REVOKED) return MBEDTLS_SSL_ALERT_MSG_CERT_REVOKED;
     if (flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) return MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA;
@@ -326,8 +306,7 @@ static unsigned char alert_of(uint32_t flags)
 }
 
 /* What mbedTLS leaves to its caller, after each step. */
-static enum status check_step(struct tls *t, struct error *err)
-{
+static enum status check_step(struct tls *t, struct error *err) {
     if (!t->config->is_client && t->config->alpn_required &&
         t->ssl.MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_SERVER_HELLO && !mbedtls_ssl_get_alpn_protocol(&t->ssl)) {
         error_set(&t->failed, ST_PROTO, "the peer offers no ALPN: it is no Haechi agent");
@@ -346,8 +325,7 @@ static enum status check_step(struct tls *t, struct error *err)
 /* After its Finished a server writes with the application keys (RFC 8446 section 4.4.4); mbedTLS's keeps the handshake
  * keys until the client's Finished has come, so that a client could not read the alert that refuses its certificate.
  * Nothing but such an alert is written in between; the sequence number begins at 0 again when mbedTLS does the same. */
-static void use_application_keys(struct tls *t)
-{
+static void use_application_keys(struct tls *t) {
     mbedtls_ssl_context *s = &t->ssl;
     if (!s->MBEDTLS_PRIVATE(transform_application)) return;
     if (s->MBEDTLS_PRIVATE(transform_out) == s->MBEDTLS_PRIVATE(transform_application)) return;
@@ -355,8 +333,7 @@ static void use_application_keys(struct tls *t)
     memset(s->MBEDTLS_PRIVATE(cur_out_ctr), 0, sizeof s->MBEDTLS_PRIVATE(cur_out_ctr));
 }
 
-MUST_USE enum status tls_handshake(struct tls *t, struct error *err)
-{
+MUST_USE enum status tls_handshake(struct tls *t, struct error *err) {
     if (t->failed.code) return fail_again(t, err);
     while (!t->open) {
         if (mbedtls_ssl_is_handshake_over(&t->ssl)) {
@@ -390,8 +367,7 @@ MUST_USE enum status tls_handshake(struct tls *t, struct error *err)
     return ST_OK;
 }
 
-MUST_USE enum status tls_read(struct tls *t, void *into, size_t cap, size_t *ret_len, struct error *err)
-{
+MUST_USE enum status tls_read(struct tls *t, void *into, size_t cap, size_t *ret_len, struct error *err) {
     if (t->failed.code) return fail_again(t, err);
     for (;;) {
         size_t before = t->in.len - t->in_at;
@@ -409,8 +385,7 @@ MUST_USE enum status tls_read(struct tls *t, void *into, size_t cap, size_t *ret
     }
 }
 
-MUST_USE enum status tls_write(struct tls *t, struct slice plain, struct error *err)
-{
+MUST_USE enum status tls_write(struct tls *t, struct slice plain, struct error *err) {
     if (t->failed.code && t->failed.code != ST_END) return fail_again(t, err);
     if (t->closed) return error_set(err, ST_CLOSED, "the connection was closed by this end");
     while (plain.len) {
@@ -424,32 +399,27 @@ MUST_USE enum status tls_write(struct tls *t, struct slice plain, struct error *
     return ST_OK;
 }
 
-void tls_close_notify(struct tls *t)
-{
+void tls_close_notify(struct tls *t) {
     if (!t->open || t->closed || (t->failed.code && t->failed.code != ST_END)) return;
     t->closed = true;
     (void)!mbedtls_ssl_close_notify(&t->ssl);
 }
 
-const struct tls_peer *tls_get_peer(const struct tls *t)
-{
+const struct tls_peer *tls_get_peer(const struct tls *t) {
     return &t->verify.peer;
 }
 
-const char *tls_get_alpn(const struct tls *t)
-{
+const char *tls_get_alpn(const struct tls *t) {
     return mbedtls_ssl_get_alpn_protocol(&t->ssl);
 }
 
-MUST_USE enum status tls_export(struct tls *t, const char *label, uint8_t *out, size_t len)
-{
+MUST_USE enum status tls_export(struct tls *t, const char *label, uint8_t *out, size_t len) {
     if (!t->open) return ST_INVALID;
     int rc = mbedtls_ssl_export_keying_material(&t->ssl, out, len, label, strlen(label), NULL, 0, 0);
     return rc ? ST_TLS : ST_OK;
 }
 
-void tls_idle(struct tls *t)
-{
+void tls_idle(struct tls *t) {
     if (!t->open || t->in.len || t->out.len) return;
     buf_free(&t->in);
     buf_free(&t->out);

@@ -16,8 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int tls_rng(void *ctx, unsigned char *out, size_t len)
-{
+int tls_rng(void *ctx, unsigned char *out, size_t len) {
     (void)ctx;
     /* PSA gives at most 1,024 bytes at a time */
     while (len) {
@@ -30,37 +29,32 @@ int tls_rng(void *ctx, unsigned char *out, size_t len)
     return 0;
 }
 
-void tls_random(void *out, size_t len)
-{
+void tls_random(void *out, size_t len) {
     if (tls_rng(NULL, out, len)) {
         fprintf(stderr, "haechi: the system's random source failed\n");
         abort();
     }
 }
 
-void tls_sha256(struct slice s, uint8_t out[32])
-{
+void tls_sha256(struct slice s, uint8_t out[32]) {
     if (mbedtls_sha256(s.p, s.len, out, 0)) abort(); /* cannot fail in software */
 }
 
-bool tls_equal(const void *a, const void *b, size_t len)
-{
+bool tls_equal(const void *a, const void *b, size_t len) {
     const volatile uint8_t *x = a, *y = b;
     uint8_t diff = 0;
     while (len--) diff |= *x++ ^ *y++;
     return diff == 0;
 }
 
-enum status tls_error(struct error *err, enum status st, int rc, const char *what)
-{
+enum status tls_error(struct error *err, enum status st, int rc, const char *what) {
     char text[160];
     mbedtls_strerror(rc, text, sizeof text);
     return error_set(err, st, "%s: %s (-0x%04x)", what, text, (unsigned)-rc);
 }
 
 /* PEM parsers want the NUL counted; the copy is wiped, it may be a key. */
-static struct buf with_nul(struct slice pem)
-{
+static struct buf with_nul(struct slice pem) {
     struct buf b = {0};
     buf_reserve(&b, pem.len + 1);
     buf_slice_append(&b, pem);
@@ -68,14 +62,12 @@ static struct buf with_nul(struct slice pem)
     return b;
 }
 
-static void wipe(struct buf *b)
-{
+static void wipe(struct buf *b) {
     if (b->p) mem_wipe(b->p, b->cap);
     buf_free(b);
 }
 
-MUST_USE enum status tls_parse_chain(struct slice pem, const char *what, mbedtls_x509_crt *into, struct error *err)
-{
+MUST_USE enum status tls_parse_chain(struct slice pem, const char *what, mbedtls_x509_crt *into, struct error *err) {
     if (!pem.len) return error_set(err, ST_INVALID, "%s is empty", what);
     struct buf b = with_nul(pem);
     int rc = mbedtls_x509_crt_parse(into, b.p, b.len);
@@ -86,8 +78,7 @@ MUST_USE enum status tls_parse_chain(struct slice pem, const char *what, mbedtls
     return ST_OK;
 }
 
-static bool contains(struct slice s, const char *word)
-{
+static bool contains(struct slice s, const char *word) {
     size_t n = strlen(word);
     for (size_t i = 0; i + n <= s.len; i++) {
         if (memcmp(s.p + i, word, n) == 0) return true;
@@ -95,8 +86,7 @@ static bool contains(struct slice s, const char *word)
     return false;
 }
 
-MUST_USE enum status tls_parse_key(struct slice pem, mbedtls_pk_context *into, struct error *err)
-{
+MUST_USE enum status tls_parse_key(struct slice pem, mbedtls_pk_context *into, struct error *err) {
     if (!pem.len) return error_set(err, ST_INVALID, "the private key is empty");
     struct buf b = with_nul(pem);
     int rc = mbedtls_pk_parse_key(into, b.p, b.len, NULL, 0, tls_rng, NULL);
@@ -107,8 +97,7 @@ MUST_USE enum status tls_parse_key(struct slice pem, mbedtls_pk_context *into, s
     return rc ? tls_error(err, ST_FORMAT, rc, "the private key cannot be read") : ST_OK;
 }
 
-uint64_t tls_x509_time(const mbedtls_x509_time *t)
-{
+uint64_t tls_x509_time(const mbedtls_x509_time *t) {
     char text[40];
     int n =
         snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02dZ", t->year, t->mon, t->day, t->hour, t->min, t->sec);
@@ -118,8 +107,7 @@ uint64_t tls_x509_time(const mbedtls_x509_time *t)
 }
 
 /* The one CN of the subject. None, or more than one: no name at all, so that nobody has to choose. */
-static bool common_name(const mbedtls_x509_crt *crt, char *out, size_t cap)
-{
+static bool common_name(const mbedtls_x509_crt *crt, char *out, size_t cap) {
     const mbedtls_x509_buf *found = NULL;
     out[0] = 0;
     for (const mbedtls_x509_name *n = &crt->subject; n; n = n->next) {
@@ -138,8 +126,7 @@ static bool common_name(const mbedtls_x509_crt *crt, char *out, size_t cap)
     return true;
 }
 
-bool tls_x509_facts(const mbedtls_x509_crt *crt, struct tls_peer *ret)
-{
+bool tls_x509_facts(const mbedtls_x509_crt *crt, struct tls_peer *ret) {
     bool fits = common_name(crt, ret->common_name, sizeof ret->common_name);
     struct slice serial = {crt->serial.p, crt->serial.len};
     while (serial.len > 1 && serial.p[0] == 0) serial = slice_from(serial, 1);
@@ -155,8 +142,7 @@ bool tls_x509_facts(const mbedtls_x509_crt *crt, struct tls_peer *ret)
 }
 
 MUST_USE enum status tls_certificate_facts(struct slice pem, struct tls_peer *ret, uint64_t *ret_not_before,
-                                           struct error *err)
-{
+                                           struct error *err) {
     mbedtls_x509_crt crt;
     mbedtls_x509_crt_init(&crt);
     enum status st = tls_parse_chain(pem, "the certificate", &crt, err);
@@ -173,8 +159,7 @@ MUST_USE enum status tls_certificate_facts(struct slice pem, struct tls_peer *re
     return st;
 }
 
-MUST_USE enum status tls_make_key(struct buf *ret_pem, struct error *err)
-{
+MUST_USE enum status tls_make_key(struct buf *ret_pem, struct error *err) {
     mbedtls_pk_context key;
     mbedtls_pk_init(&key);
     unsigned char pem[512];
@@ -188,8 +173,7 @@ MUST_USE enum status tls_make_key(struct buf *ret_pem, struct error *err)
     return ST_OK;
 }
 
-MUST_USE enum status tls_dn_of_name(const char *name, char *out, struct error *err)
-{
+MUST_USE enum status tls_dn_of_name(const char *name, char *out, struct error *err) {
     size_t n = strlen(name), at = 3;
     if (n == 0 || n > 64 || !text_is_utf8(slice_str(name))) { /* ub-common-name */
         return error_set(err, ST_INVALID, "a certificate's name has to have 1 to 64 bytes of UTF-8");
@@ -203,8 +187,7 @@ MUST_USE enum status tls_dn_of_name(const char *name, char *out, struct error *e
     return ST_OK;
 }
 
-MUST_USE enum status tls_make_csr(struct slice key_pem, const char *name, struct buf *ret_der, struct error *err)
-{
+MUST_USE enum status tls_make_csr(struct slice key_pem, const char *name, struct buf *ret_der, struct error *err) {
     char dn[TLS_DN_MAX];
     enum status st = tls_dn_of_name(name, dn, err);
     if (st) return st;

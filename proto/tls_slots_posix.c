@@ -23,8 +23,7 @@ static struct {
     size_t n_free, cap;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-void tls_slots_init(void)
-{
+void tls_slots_init(void) {
     long page = sysconf(_SC_PAGESIZE);
     if (page <= 0 || SLOT_LEN % (size_t)page != 0) return; /* 16 and 64 KiB pages: nothing to gain */
     void *p = mmap(NULL, SLOTS * SLOT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -36,14 +35,12 @@ void tls_slots_init(void)
     pool.base = p;
 }
 
-static int is_slot(const void *p)
-{
+static int is_slot(const void *p) {
     uintptr_t at = (uintptr_t)p, base = (uintptr_t)pool.base;
     return pool.base && at >= base && at < base + SLOTS * SLOT_LEN;
 }
 
-void *tls_slots_calloc(size_t n, size_t size)
-{
+void *tls_slots_calloc(size_t n, size_t size) {
     size_t len = mem_mul(n, size);
     if (!pool.base || len < SLOT_MIN || len > SLOT_LEN) return calloc(n, size);
     uint8_t *p = NULL;
@@ -58,8 +55,7 @@ void *tls_slots_calloc(size_t n, size_t size)
     return p ? p : calloc(n, size);
 }
 
-void tls_slots_free(void *p)
-{
+void tls_slots_free(void *p) {
     if (!is_slot(p)) {
         free(p);
         return;
@@ -71,8 +67,7 @@ void tls_slots_free(void *p)
     pthread_mutex_unlock(&pool.lock);
 }
 
-void tls_slots_idle(void *p)
-{
+void tls_slots_idle(void *p) {
     if (!is_slot(p)) return;
     uint8_t *rest = (uint8_t *)p + pool.page;
     if (madvise(rest, SLOT_LEN - pool.page, MADV_DONTNEED)) memset(rest, 0, SLOT_LEN - pool.page);

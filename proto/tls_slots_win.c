@@ -5,17 +5,14 @@
 
 void tls_slots_init(void) {}
 
-void *tls_slots_calloc(size_t n, size_t size)
-{
+void *tls_slots_calloc(size_t n, size_t size) {
     return calloc(n, size);
 }
 
-void tls_slots_free(void *p)
-{
+void tls_slots_free(void *p) {
     free(p);
 }
 
-void tls_slots_idle(void *p)
-{
+void tls_slots_idle(void *p) {
     (void)p;
 }

@@ -18,20 +18,17 @@
         (v)->refused = true;                                        \
     } while (0)
 
-static void hex(const uint8_t *p, size_t len, char *out)
-{
+static void hex(const uint8_t *p, size_t len, char *out) {
     for (size_t i = 0; i < len; i++) snprintf(out + 2 * i, 3, "%02x", p[i]);
 }
 
 /* "the collector's certificate", "the peer's certificate", "the CA certificate" */
-static const char *whose(const struct tls_verify *v, int depth)
-{
+static const char *whose(const struct tls_verify *v, int depth) {
     if (depth > 0) return "the CA certificate";
     return v->config->is_client ? "the collector's certificate" : "the peer's certificate";
 }
 
-static const char *printable_name(const mbedtls_x509_name *name, char *out, size_t cap)
-{
+static const char *printable_name(const mbedtls_x509_name *name, char *out, size_t cap) {
     char dn[256];
     int n = mbedtls_x509_dn_gets(dn, sizeof dn, name);
     struct buf b = {0};
@@ -41,8 +38,7 @@ static const char *printable_name(const mbedtls_x509_name *name, char *out, size
     return out;
 }
 
-static void check_pin(struct tls_verify *v, const mbedtls_x509_crt *top, int depth, uint32_t *flags)
-{
+static void check_pin(struct tls_verify *v, const mbedtls_x509_crt *top, int depth, uint32_t *flags) {
     if (tls_equal(v->peer.ca_spki, v->config->pin, TLS_PIN_LEN)) {
         /* A presented top that nothing else vouches for is trusted by its key alone: all below it was verified. */
         if (!v->config->has_ca) *flags &= ~(uint32_t)MBEDTLS_X509_BADCERT_NOT_TRUSTED;
@@ -59,8 +55,7 @@ static void check_pin(struct tls_verify *v, const mbedtls_x509_crt *top, int dep
     *flags |= MBEDTLS_X509_BADCERT_NOT_TRUSTED;
 }
 
-static void check_time(struct tls_verify *v, const mbedtls_x509_crt *crt, int depth, uint32_t *flags)
-{
+static void check_time(struct tls_verify *v, const mbedtls_x509_crt *crt, int depth, uint32_t *flags) {
     uint64_t now = clock_wall(), from = tls_x509_time(&crt->valid_from), until = tls_x509_time(&crt->valid_to);
     *flags &= ~(uint32_t)TIME_FLAGS;
     if (now >= from && now <= until) return;
@@ -86,8 +81,7 @@ static void check_time(struct tls_verify *v, const mbedtls_x509_crt *crt, int de
 }
 
 /* What mbedTLS found wrong, but for the time. */
-static void explain(struct tls_verify *v, const mbedtls_x509_crt *crt, int depth, bool is_top, uint32_t flags)
-{
+static void explain(struct tls_verify *v, const mbedtls_x509_crt *crt, int depth, bool is_top, uint32_t flags) {
     char name[128], issuer[128], key[2 * TLS_PIN_LEN + 1];
     printable_name(&crt->subject, name, sizeof name);
     hex(v->peer.ca_spki, TLS_PIN_LEN, key);
@@ -118,8 +112,7 @@ static void explain(struct tls_verify *v, const mbedtls_x509_crt *crt, int depth
 }
 
 /* The registry has the last word on a certificate that is good in itself. */
-static void ask_registry(struct tls_verify *v, uint32_t *flags)
-{
+static void ask_registry(struct tls_verify *v, uint32_t *flags) {
     if (!v->config->admit) return;
     enum status st = v->config->admit(v->config->admit_ctx, &v->peer);
     if (st == ST_OK) return;
@@ -136,8 +129,7 @@ static void ask_registry(struct tls_verify *v, uint32_t *flags)
     }
 }
 
-int tls_verify_certificate(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
-{
+int tls_verify_certificate(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags) {
     struct tls_verify *v = ctx;
     bool is_top = !v->began;
     if (is_top) {
@@ -159,8 +151,7 @@ int tls_verify_certificate(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t
     return 0;
 }
 
-void tls_verify_finish(struct tls_verify *v, uint32_t flags)
-{
+void tls_verify_finish(struct tls_verify *v, uint32_t flags) {
     if (v->refused || !flags) return;
     char name[128] = "";
     struct buf b = {0};
@@ -216,8 +207,7 @@ static const struct {
     {120, "no_application_protocol", ST_PROTO, "what listens there is no Haechi collector port for this purpose", NULL},
 };
 
-enum status tls_alert_received(const struct tls_config *c, int alert, bool after_handshake, struct error *err)
-{
+enum status tls_alert_received(const struct tls_config *c, int alert, bool after_handshake, struct error *err) {
     const char *who = c->is_client ? "the collector" : "the peer",
                *did = after_handshake ? "ended the connection" : "refused the handshake";
     for (size_t i = 0; i < sizeof alerts / sizeof *alerts; i++) {

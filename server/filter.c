@@ -9,11 +9,21 @@ static const struct {
     const char *word;
     enum filter_op op;
 } operators[] = {
-    {"=", FILTER_EQ},           {"==", FILTER_EQ},          {"is", FILTER_EQ},
-    {"!=", FILTER_NE},          {"<", FILTER_LT},           {"<=", FILTER_LE},
-    {">", FILTER_GT},           {">=", FILTER_GE},          {"in", FILTER_IN},
-    {"contains", FILTER_CONTAINS}, {"!contains", FILTER_NOT_CONTAINS}, {"startswith", FILTER_STARTS},
-    {"endswith", FILTER_ENDS},  {"like", FILTER_LIKE},      {"exists", FILTER_EXISTS},
+    {"=", FILTER_EQ},
+    {"==", FILTER_EQ},
+    {"is", FILTER_EQ},
+    {"!=", FILTER_NE},
+    {"<", FILTER_LT},
+    {"<=", FILTER_LE},
+    {">", FILTER_GT},
+    {">=", FILTER_GE},
+    {"in", FILTER_IN},
+    {"contains", FILTER_CONTAINS},
+    {"!contains", FILTER_NOT_CONTAINS},
+    {"startswith", FILTER_STARTS},
+    {"endswith", FILTER_ENDS},
+    {"like", FILTER_LIKE},
+    {"exists", FILTER_EXISTS},
     {"!exists", FILTER_NOT_EXISTS},
 };
 #define N_OPERATORS (sizeof operators / sizeof *operators)
@@ -62,10 +72,11 @@ static enum status find_operator(const char *word, const char *text, enum filter
         words[i] = operators[i].word;
     }
     const char *near = text_suggest(word, words, N_OPERATORS);
-    return error_set(err, ST_INVALID,
-                     "condition '%s': unknown operator '%s'%s%s%s; a condition is FIELD OP VALUE, OP one of = != < <= > "
-                     ">= in contains !contains startswith endswith like exists !exists",
-                     text, word, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return error_set(
+        err, ST_INVALID,
+        "condition '%s': unknown operator '%s'%s%s%s; a condition is FIELD OP VALUE, OP one of = != < <= > "
+        ">= in contains !contains startswith endswith like exists !exists",
+        text, word, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 MUST_USE enum status filter_add_where(struct filter *f, const char *text, struct error *err) {
@@ -207,10 +218,10 @@ static struct slice system_value(const struct event *ev, const char *field, char
         const struct event_num *num;
         struct slice text;
     } members[] = {
-        {"event_id", &ev->event_id, {0}},   {"record_id", &ev->record_id, {0}},   {"level", &ev->level, {0}},
-        {"task", &ev->task, {0}},           {"opcode", &ev->opcode, {0}},         {"version", &ev->version, {0}},
-        {"keywords", &ev->keywords, {0}},   {"process_id", &ev->process_id, {0}}, {"thread_id", &ev->thread_id, {0}},
-        {"channel", NULL, ev->channel},     {"computer", NULL, ev->computer},     {"provider", NULL, ev->provider},
+        {"event_id", &ev->event_id, {0}}, {"record_id", &ev->record_id, {0}},   {"level", &ev->level, {0}},
+        {"task", &ev->task, {0}},         {"opcode", &ev->opcode, {0}},         {"version", &ev->version, {0}},
+        {"keywords", &ev->keywords, {0}}, {"process_id", &ev->process_id, {0}}, {"thread_id", &ev->thread_id, {0}},
+        {"channel", NULL, ev->channel},   {"computer", NULL, ev->computer},     {"provider", NULL, ev->provider},
         {"user_sid", NULL, ev->user_sid},
     };
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {

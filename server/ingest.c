@@ -283,8 +283,10 @@ static void end_call(struct call *c) {
 void ingest_door_drain(struct ingest_door *d) {
     struct answer *a;
     while ((a = queue_try_take(d->answers))) {
-        if (a->is_call) end_call(container_of(a, struct call, answer));
-        else complete(container_of(a, struct batch, answer));
+        if (a->is_call)
+            end_call(container_of(a, struct call, answer));
+        else
+            complete(container_of(a, struct batch, answer));
     }
 }
 

@@ -205,7 +205,8 @@ static void put_csv(struct buf *out, const struct render_place *where, const str
     buf_free(&data);
 }
 
-void render_event(struct buf *out, enum render_format format, const struct render_place *where, const struct event *ev) {
+void render_event(struct buf *out, enum render_format format, const struct render_place *where,
+                  const struct event *ev) {
     switch (format) {
     case RENDER_JSON: put_json(out, where, ev); break;
     case RENDER_XML: event_write_xml(ev, out); break;

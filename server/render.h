@@ -8,9 +8,9 @@ enum render_format { RENDER_JSON, RENDER_XML, RENDER_CSV };
 
 /* What the store knows of an event beside its content. */
 struct render_place {
-    const char *host;    /* name */
+    const char *host; /* name */
     uint32_t epoch;
-    uint64_t record_id;  /* of the ledger: the content hash under EPOCH_CONTENT */
+    uint64_t record_id; /* of the ledger: the content hash under EPOCH_CONTENT */
 };
 
 MUST_USE enum status render_format_parse(const char *name, enum render_format *ret);

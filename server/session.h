@@ -90,7 +90,7 @@ void session_go_on(struct session *s); /* reading may be possible again */
 void session_tick(struct session *s);
 void session_batch_done(struct session *s, const struct ingest_result *r);
 void session_job_done(struct session *s, struct job *j); /* takes it */
-void session_flush(struct session *s);                   /* sends the acks that are due: once for many session_batch_done */
+void session_flush(struct session *s); /* sends the acks that are due: once for many session_batch_done */
 /* Says goodbye and closes; idempotent. retry_after_s 0: nothing said. */
 void session_close(struct session *s, enum status why, uint32_t retry_after_s, const char *fmt, ...) PRINTF_LIKE(4, 5);
 void session_closed(struct session *s, enum status why, const char *text);

@@ -29,8 +29,9 @@ static enum status load(struct db *db, uint32_t host, const struct guid *g, stru
     struct buf bytes = {0};
     enum status st = procs_get(db, host, g, ret, &bytes, err);
     if (!st) {
-        struct slice *texts[] = {&ret->image,        &ret->command_line,        &ret->user,      &ret->hashes,
-                                 &ret->parent_image, &ret->parent_command_line, &ret->integrity, &ret->current_directory};
+        struct slice *texts[] = {&ret->image,     &ret->command_line,     &ret->user,
+                                 &ret->hashes,    &ret->parent_image,     &ret->parent_command_line,
+                                 &ret->integrity, &ret->current_directory};
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) *texts[i] = arena_copy(t->text, *texts[i]);
         if (t->text->exhausted) st = error_set(err, ST_TOOBIG, "this tree's texts are over the limit of 64 MiB");
     }
@@ -60,8 +61,10 @@ static enum status climb(struct db *db, uint32_t host, struct proc *from, struct
         struct proc parent;
         enum status st = load(db, host, &child.parent, t, &parent, err);
         if (st == ST_NOTFOUND) {
-            parent = (struct proc){.guid = child.parent, .image = child.parent_image,
-                                   .command_line = child.parent_command_line, .pid = child.parent_pid};
+            parent = (struct proc){.guid = child.parent,
+                                   .image = child.parent_image,
+                                   .command_line = child.parent_command_line,
+                                   .pid = child.parent_pid};
         } else if (st) {
             return st;
         }

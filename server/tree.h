@@ -12,9 +12,9 @@
 #define TREE_MAX_DEPTH 256
 
 enum tree_mark {
-    TREE_SEEN,        /* its event 1 is in the store */
-    TREE_NOT_SEEN,    /* started before Sysmon, filtered, expired, or not collected: known by others' events only */
-    TREE_CYCLE        /* its own ancestor: cut here */
+    TREE_SEEN,     /* its event 1 is in the store */
+    TREE_NOT_SEEN, /* started before Sysmon, filtered, expired, or not collected: known by others' events only */
+    TREE_CYCLE     /* its own ancestor: cut here */
 };
 
 struct tree_node {
@@ -27,13 +27,14 @@ struct tree_node {
 struct tree {
     struct tree_node *nodes; /* in print order: root first, children by start time */
     size_t n, cap;
-    bool root_known;  /* the topmost node says that it has no parent (zero GUID): nothing is missing above */
-    bool truncated;   /* TREE_MAX_NODES or TREE_MAX_DEPTH was reached */
+    bool root_known; /* the topmost node says that it has no parent (zero GUID): nothing is missing above */
+    bool truncated;  /* TREE_MAX_NODES or TREE_MAX_DEPTH was reached */
     struct arena *text;
 };
 
 /* ST_NOTFOUND: no event of this host names the GUID. Ancestors without siblings, then all descendants. */
-MUST_USE enum status tree_build(struct db *db, uint32_t host, const struct guid *g, struct tree *ret, struct error *err);
+MUST_USE enum status tree_build(struct db *db, uint32_t host, const struct guid *g, struct tree *ret,
+                                struct error *err);
 void tree_deinit(struct tree *t);
 
 /* The process that had this PID at that time (FILETIME; 0: the latest one): the last one that started at or before it

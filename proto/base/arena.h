@@ -16,9 +16,9 @@ struct arena {
 };
 
 void arena_init(struct arena *a, size_t cap);
-void arena_reset(struct arena *a);                    /* forgets all pieces, keeps one chunk for the next message */
+void arena_reset(struct arena *a); /* forgets all pieces, keeps one chunk for the next message */
 void arena_deinit(struct arena *a);
-void *arena_alloc(struct arena *a, size_t len);       /* 16-byte aligned, not zeroed; NULL over the cap */
+void *arena_alloc(struct arena *a, size_t len); /* 16-byte aligned, not zeroed; NULL over the cap */
 void *arena_zalloc(struct arena *a, size_t len);
 /* A copy in the arena; .p is NULL (and len 0) over the cap. An empty slice copies to a non-NULL empty one. */
 struct slice arena_copy(struct arena *a, struct slice s);

@@ -53,9 +53,7 @@ static enum status store_option(const struct arg_option *o, const char *value, v
         uint64_t v = 0;
         const char *p = value;
         for (; *p >= '0' && *p <= '9' && v < UINT64_MAX / 10 - 1; p++) v = v * 10 + (uint64_t)(*p - '0');
-        if (!*value || *p) {
-            return error_set(err, ST_INVALID, "--%s takes a whole number, not '%s'", o->name, value);
-        }
+        if (!*value || *p) { return error_set(err, ST_INVALID, "--%s takes a whole number, not '%s'", o->name, value); }
         *(uint64_t *)at = v;
         return ST_OK;
     }
@@ -73,7 +71,8 @@ static enum status take_option(const struct arg_command *cmd, int argc, char **a
     const char *value = equals ? equals + 1 : NULL;
     if (o->type == ARG_FLAG && value) return error_set(err, ST_INVALID, "--%s takes no value", o->name);
     if (o->type != ARG_FLAG && !value) {
-        if (*i + 1 >= argc) return error_set(err, ST_INVALID, "--%s needs a value: --%s %s", o->name, o->name, o->value);
+        if (*i + 1 >= argc)
+            return error_set(err, ST_INVALID, "--%s needs a value: --%s %s", o->name, o->name, o->value);
         value = argv[++*i];
     }
     return store_option(o, value, target, err);

@@ -18,7 +18,7 @@ struct arg_list {
 };
 
 struct arg_option {
-    const char *name;  /* "since": written --since T or --since=T */
+    const char *name; /* "since": written --since T or --since=T */
     enum arg_type type;
     size_t offset;     /* of the target in the struct given to args_parse */
     const char *value; /* "T", NULL for a flag */
@@ -26,9 +26,9 @@ struct arg_option {
 };
 
 struct arg_command {
-    const char *name;      /* "events" or "token create" */
-    const char *synopsis;  /* "--host HOST [--since T] ..." */
-    const char *help;      /* what it does: one or more sentences */
+    const char *name;     /* "events" or "token create" */
+    const char *synopsis; /* "--host HOST [--since T] ..." */
+    const char *help;     /* what it does: one or more sentences */
     const struct arg_option *options;
     size_t n_options;
     unsigned min_words, max_words; /* how many words that are no options it takes */

@@ -13,13 +13,13 @@ struct buf {
     size_t len, cap;
 };
 
-void buf_free(struct buf *b);                                   /* empties and releases; fine on an empty one */
-void buf_reserve(struct buf *b, size_t extra);                  /* room for `extra` more bytes */
+void buf_free(struct buf *b);                  /* empties and releases; fine on an empty one */
+void buf_reserve(struct buf *b, size_t extra); /* room for `extra` more bytes */
 void buf_append(struct buf *b, const void *p, size_t len);
 void buf_byte(struct buf *b, uint8_t c);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_consume(struct buf *b, size_t len);                    /* drops the first len bytes (moves the rest) */
-const char *buf_cstr(struct buf *b);                            /* NUL-terminates (not counted in len) and borrows */
+void buf_consume(struct buf *b, size_t len); /* drops the first len bytes (moves the rest) */
+const char *buf_cstr(struct buf *b);         /* NUL-terminates (not counted in len) and borrows */
 
 MUST_USE enum status buf_try_reserve(struct buf *b, size_t extra, size_t max_len);
 MUST_USE enum status buf_try_append(struct buf *b, const void *p, size_t len, size_t max_len);

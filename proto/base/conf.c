@@ -85,7 +85,10 @@ static bool is_bare(uint8_t ch) {
 }
 
 static int hex_digit(uint8_t ch) {
-    return ch >= '0' && ch <= '9' ? ch - '0' : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
+    return ch >= '0' && ch <= '9'   ? ch - '0'
+           : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+           : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+                                    : -1;
 }
 
 static enum status read_escape(struct parse *c, struct buf *out) {
@@ -228,8 +231,12 @@ static enum status read_value(struct parse *c, struct value *v) {
 }
 
 static enum status wrong_type(struct parse *c, const uint8_t *at, const struct conf_option *o) {
-    static const char *const wants[] = {"true or false", "a whole number", "a \"string\"", "a list of strings: [\"a\", \"b\"]",
-                                        "a duration: \"30d\", \"12h\", or seconds", "a size: \"64M\", \"10G\", or bytes"};
+    static const char *const wants[] = {"true or false",
+                                        "a whole number",
+                                        "a \"string\"",
+                                        "a list of strings: [\"a\", \"b\"]",
+                                        "a duration: \"30d\", \"12h\", or seconds",
+                                        "a size: \"64M\", \"10G\", or bytes"};
     char text[CONF_KEY_MAX + 80];
     snprintf(text, sizeof text, "%s takes %s", o->key, wants[o->type]);
     return fail(c, at, text);
@@ -342,8 +349,15 @@ static enum status parse_all(struct parse *c) {
 
 MUST_USE enum status conf_parse(const struct conf_option *options, size_t n, const char *name, struct slice text,
                                 void *target, struct error *err) {
-    struct parse c = {.options = options, .n_options = n, .name = name, .p = text.p, .end = text.p + text.len,
-                      .line_start = text.p, .line = 1, .target = target, .err = err};
+    struct parse c = {.options = options,
+                      .n_options = n,
+                      .name = name,
+                      .p = text.p,
+                      .end = text.p + text.len,
+                      .line_start = text.p,
+                      .line = 1,
+                      .target = target,
+                      .err = err};
     c.seen = mem_zalloc(n);
     enum status st = text.len ? parse_all(&c) : ST_OK;
     mem_free(c.seen);

@@ -12,9 +12,11 @@ MUST_USE enum status file_read(const char *path, size_t max_len, struct buf *out
  * On failure the old file stays. `mode`: 0600 or 0644. */
 MUST_USE enum status file_replace(const char *path, struct slice bytes, unsigned mode, struct error *err);
 
-MUST_USE enum status file_remove(const char *path, struct error *err);               /* ST_OK also when absent */
-MUST_USE enum status file_rename(const char *from, const char *to, struct error *err); /* replaces; syncs the directory */
-MUST_USE enum status file_make_dir(const char *path, unsigned mode, struct error *err); /* with parents; ST_OK if there */
+MUST_USE enum status file_remove(const char *path, struct error *err); /* ST_OK also when absent */
+MUST_USE enum status file_rename(const char *from, const char *to,
+                                 struct error *err); /* replaces; syncs the directory */
+MUST_USE enum status file_make_dir(const char *path, unsigned mode,
+                                   struct error *err); /* with parents; ST_OK if there */
 MUST_USE enum status file_sync_dir(const char *path, struct error *err);
 bool file_exists(const char *path);
 MUST_USE enum status file_size(const char *path, uint64_t *ret_len, struct error *err);
@@ -31,8 +33,10 @@ MUST_USE enum status file_open(const char *path, enum file_mode mode, struct fil
 void file_close(struct file **f);
 uint64_t file_length(const struct file *f);
 /* Up to `want` bytes at `at`; *ret_got < want only at the end of the file. */
-MUST_USE enum status file_read_at(struct file *f, uint64_t at, void *into, size_t want, size_t *ret_got, struct error *err);
-MUST_USE enum status file_append(struct file *f, struct slice bytes, struct error *err); /* all, or the file is cut back */
+MUST_USE enum status file_read_at(struct file *f, uint64_t at, void *into, size_t want, size_t *ret_got,
+                                  struct error *err);
+MUST_USE enum status file_append(struct file *f, struct slice bytes,
+                                 struct error *err); /* all, or the file is cut back */
 MUST_USE enum status file_truncate(struct file *f, uint64_t len, struct error *err);
 MUST_USE enum status file_sync(struct file *f, struct error *err); /* data on the device (fdatasync) */
 /* After a failed file_sync what was written since the last good one may be lost, and every later one fails too: cut the

@@ -23,22 +23,19 @@ struct file {
     char *path;
 };
 
-static enum status fail(struct error *err, int error_number, const char *doing, const char *path)
-{
+static enum status fail(struct error *err, int error_number, const char *doing, const char *path) {
     enum status st = status_from_errno(error_number);
     return error_set(err, st == ST_OK ? ST_IO : st, "%s %s: %s", doing, path, strerror(error_number));
 }
 
-static int open_retry(const char *path, int flags, mode_t mode)
-{
+static int open_retry(const char *path, int flags, mode_t mode) {
     int fd;
     do fd = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
     while (fd < 0 && errno == EINTR);
     return fd;
 }
 
-char *file_join(const char *dir, const char *name)
-{
+char *file_join(const char *dir, const char *name) {
     size_t n = strlen(dir), m = strlen(name);
     char *s = mem_alloc(n + m + 2);
     memcpy(s, dir, n);
@@ -48,8 +45,7 @@ char *file_join(const char *dir, const char *name)
 }
 
 /* The directory that holds path, as a new string. */
-static char *parent_of(const char *path)
-{
+static char *parent_of(const char *path) {
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     while (n && path[n - 1] != '/') n--;
@@ -57,8 +53,7 @@ static char *parent_of(const char *path)
     return n ? mem_strndup(path, n) : mem_strdup(".");
 }
 
-MUST_USE enum status file_sync_dir(const char *path, struct error *err)
-{
+MUST_USE enum status file_sync_dir(const char *path, struct error *err) {
     int fd = open_retry(path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0) return fail(err, errno, "cannot open directory", path);
     enum status st = ST_OK;
@@ -68,8 +63,7 @@ MUST_USE enum status file_sync_dir(const char *path, struct error *err)
     return st;
 }
 
-static enum status sync_parent(const char *path, struct error *err)
-{
+static enum status sync_parent(const char *path, struct error *err) {
     char *dir = parent_of(path);
     enum status st = file_sync_dir(dir, err);
     mem_free(dir);
@@ -78,8 +72,7 @@ static enum status sync_parent(const char *path, struct error *err)
 
 /* ---- whole files ---- */
 
-MUST_USE enum status file_read(const char *path, size_t max_len, struct buf *out, struct error *err)
-{
+MUST_USE enum status file_read(const char *path, size_t max_len, struct buf *out, struct error *err) {
     int fd = open_retry(path, O_RDONLY, 0);
     if (fd < 0) return fail(err, errno, "cannot open", path);
     size_t start = out->len;
@@ -111,8 +104,7 @@ MUST_USE enum status file_read(const char *path, size_t max_len, struct buf *out
 }
 
 /* All of bytes at `at`; the errno of the first failure, or 0. */
-static int write_at(int fd, struct slice bytes, uint64_t at)
-{
+static int write_at(int fd, struct slice bytes, uint64_t at) {
     while (bytes.len) {
         ssize_t n = pwrite(fd, bytes.p, bytes.len, (off_t)at);
         if (n < 0 && errno == EINTR) continue;
@@ -125,8 +117,7 @@ static int write_at(int fd, struct slice bytes, uint64_t at)
 }
 
 /* A new file beside path that no other thread or process uses; what an earlier process of our number left is removed. */
-static int open_beside(const char *path, char **ret_name)
-{
+static int open_beside(const char *path, char **ret_name) {
     static atomic_uint counter;
     char suffix[48];
     snprintf(suffix, sizeof suffix, ".%ld-%u.tmp", (long)getpid(), atomic_fetch_add(&counter, 1));
@@ -142,8 +133,7 @@ static int open_beside(const char *path, char **ret_name)
     return fd;
 }
 
-MUST_USE enum status file_replace(const char *path, struct slice bytes, unsigned mode, struct error *err)
-{
+MUST_USE enum status file_replace(const char *path, struct slice bytes, unsigned mode, struct error *err) {
     char *name;
     int fd = open_beside(path, &name);
     if (fd < 0) {
@@ -163,14 +153,12 @@ MUST_USE enum status file_replace(const char *path, struct slice bytes, unsigned
     return st;
 }
 
-MUST_USE enum status file_remove(const char *path, struct error *err)
-{
+MUST_USE enum status file_remove(const char *path, struct error *err) {
     if (unlink(path)) return errno == ENOENT ? ST_OK : fail(err, errno, "cannot remove", path);
     return sync_parent(path, err);
 }
 
-MUST_USE enum status file_rename(const char *from, const char *to, struct error *err)
-{
+MUST_USE enum status file_rename(const char *from, const char *to, struct error *err) {
     if (rename(from, to)) return fail(err, errno, "cannot rename to", to);
     char *a = parent_of(from), *b = parent_of(to);
     enum status st = file_sync_dir(b, err);
@@ -182,8 +170,7 @@ MUST_USE enum status file_rename(const char *from, const char *to, struct error 
 
 /* ---- directories ---- */
 
-static enum status make_one_dir(const char *path, unsigned mode, struct error *err)
-{
+static enum status make_one_dir(const char *path, unsigned mode, struct error *err) {
     struct stat sb;
     if (mkdir(path, 0700) == 0) {
         if (chmod(path, mode)) return fail(err, errno, "cannot set the mode of", path);
@@ -195,8 +182,7 @@ static enum status make_one_dir(const char *path, unsigned mode, struct error *e
     return error_set(err, ST_EXISTS, "%s is there and is not a directory", path);
 }
 
-MUST_USE enum status file_make_dir(const char *path, unsigned mode, struct error *err)
-{
+MUST_USE enum status file_make_dir(const char *path, unsigned mode, struct error *err) {
     if (!*path) return error_set(err, ST_INVALID, "the name of a directory is empty");
     char *s = mem_strdup(path);
     enum status st = ST_OK;
@@ -211,14 +197,12 @@ MUST_USE enum status file_make_dir(const char *path, unsigned mode, struct error
     return st;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
+static int by_bytes(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 MUST_USE enum status file_list_dir(const char *path, enum status (*fn)(void *ctx, const char *name), void *ctx,
-                                   struct error *err)
-{
+                                   struct error *err) {
     DIR *dir = opendir(path);
     if (!dir) return fail(err, errno, "cannot list", path);
     char **names = NULL;
@@ -245,22 +229,19 @@ MUST_USE enum status file_list_dir(const char *path, enum status (*fn)(void *ctx
     return st;
 }
 
-bool file_exists(const char *path)
-{
+bool file_exists(const char *path) {
     struct stat sb;
     return stat(path, &sb) == 0;
 }
 
-MUST_USE enum status file_size(const char *path, uint64_t *ret_len, struct error *err)
-{
+MUST_USE enum status file_size(const char *path, uint64_t *ret_len, struct error *err) {
     struct stat sb;
     if (stat(path, &sb)) return fail(err, errno, "cannot stat", path);
     *ret_len = (uint64_t)sb.st_size;
     return ST_OK;
 }
 
-MUST_USE enum status file_space(const char *path, uint64_t *ret_free, uint64_t *ret_total, struct error *err)
-{
+MUST_USE enum status file_space(const char *path, uint64_t *ret_free, uint64_t *ret_total, struct error *err) {
     struct statvfs v;
     if (statvfs(path, &v)) return fail(err, errno, "cannot ask for the free space of", path);
     *ret_free = (uint64_t)v.f_bavail * v.f_frsize;
@@ -271,8 +252,7 @@ MUST_USE enum status file_space(const char *path, uint64_t *ret_free, uint64_t *
 /* ---- open files ---- */
 
 /* Opens for reading and writing; a new file gets mode 0600, and its name is made durable. */
-static int open_or_create(const char *path, enum status *ret_st, struct error *err)
-{
+static int open_or_create(const char *path, enum status *ret_st, struct error *err) {
     for (int tries = 0; tries < 10; tries++) {
         int fd = open_retry(path, O_RDWR, 0);
         if (fd >= 0 || errno != ENOENT) return fd;
@@ -290,8 +270,7 @@ static int open_or_create(const char *path, enum status *ret_st, struct error *e
     return -1;
 }
 
-MUST_USE enum status file_open(const char *path, enum file_mode mode, struct file **ret, struct error *err)
-{
+MUST_USE enum status file_open(const char *path, enum file_mode mode, struct file **ret, struct error *err) {
     enum status st = ST_OK;
     int fd = mode == FILE_READ ? open_retry(path, O_RDONLY, 0) : open_or_create(path, &st, err);
     if (fd < 0) return fail(err, errno, "cannot open", path);
@@ -310,8 +289,7 @@ MUST_USE enum status file_open(const char *path, enum file_mode mode, struct fil
     return ST_OK;
 }
 
-void file_close(struct file **f)
-{
+void file_close(struct file **f) {
     if (!*f) return;
     close((*f)->fd);
     mem_free((*f)->path);
@@ -319,14 +297,12 @@ void file_close(struct file **f)
     *f = NULL;
 }
 
-uint64_t file_length(const struct file *f)
-{
+uint64_t file_length(const struct file *f) {
     return f->len;
 }
 
 MUST_USE enum status file_read_at(struct file *f, uint64_t at, void *into, size_t want, size_t *ret_got,
-                                  struct error *err)
-{
+                                  struct error *err) {
     size_t got = 0;
     if (at > INT64_MAX - want) return error_set(err, ST_INVALID, "position out of range in %s", f->path);
     while (got < want) {
@@ -340,8 +316,7 @@ MUST_USE enum status file_read_at(struct file *f, uint64_t at, void *into, size_
     return ST_OK;
 }
 
-MUST_USE enum status file_append(struct file *f, struct slice bytes, struct error *err)
-{
+MUST_USE enum status file_append(struct file *f, struct slice bytes, struct error *err) {
     int failed = write_at(f->fd, bytes, f->len);
     if (!failed) {
         f->len += bytes.len;
@@ -353,8 +328,7 @@ MUST_USE enum status file_append(struct file *f, struct slice bytes, struct erro
     return st;
 }
 
-MUST_USE enum status file_truncate(struct file *f, uint64_t len, struct error *err)
-{
+MUST_USE enum status file_truncate(struct file *f, uint64_t len, struct error *err) {
     int rc;
     do rc = ftruncate(f->fd, (off_t)len);
     while (rc && errno == EINTR);
@@ -363,8 +337,7 @@ MUST_USE enum status file_truncate(struct file *f, uint64_t len, struct error *e
     return ST_OK;
 }
 
-MUST_USE enum status file_sync(struct file *f, struct error *err)
-{
+MUST_USE enum status file_sync(struct file *f, struct error *err) {
     if (f->sync_failed) {
         return error_set(err, f->sync_failed, "%s could not be synced before: open it anew", f->path);
     }
@@ -375,8 +348,7 @@ MUST_USE enum status file_sync(struct file *f, struct error *err)
     return f->sync_failed = fail(err, errno, "cannot sync", f->path);
 }
 
-MUST_USE enum status file_lock(const char *path, struct file **ret, struct error *err)
-{
+MUST_USE enum status file_lock(const char *path, struct file **ret, struct error *err) {
     struct file *f = NULL;
     enum status st = file_open(path, FILE_RDWR, &f, err);
     if (st) return st;

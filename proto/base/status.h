@@ -13,29 +13,29 @@
 #endif
 
 /* name, text for people */
-#define STATUS_LIST(X)                                                                                                 \
-    X(ST_OK, "done")                                                                                                   \
-    X(ST_AGAIN, "not now, try again")                                                                                  \
-    X(ST_END, "end of the data")                                                                                       \
-    X(ST_NOMEM, "out of memory or over a memory limit")                                                                \
-    X(ST_TOOBIG, "larger than the limit")                                                                              \
-    X(ST_FORMAT, "malformed data")                                                                                     \
-    X(ST_CORRUPT, "damaged data: a checksum or a length does not hold")                                                \
-    X(ST_VERSION, "a version or feature that is not supported")                                                        \
-    X(ST_INVALID, "invalid argument")                                                                                  \
-    X(ST_NOTFOUND, "not found")                                                                                        \
-    X(ST_EXISTS, "exists already")                                                                                     \
-    X(ST_DENIED, "refused")                                                                                            \
-    X(ST_AUTH, "the identity of the peer could not be verified")                                                       \
-    X(ST_EXPIRED, "expired")                                                                                           \
-    X(ST_REVOKED, "revoked")                                                                                           \
-    X(ST_PROTO, "the peer broke the protocol")                                                                         \
-    X(ST_TLS, "TLS failure")                                                                                           \
-    X(ST_IO, "input/output error")                                                                                     \
-    X(ST_FULL, "no space left")                                                                                        \
-    X(ST_TIMEOUT, "timed out")                                                                                         \
-    X(ST_CLOSED, "closed")                                                                                             \
-    X(ST_CANCELLED, "cancelled")                                                                                       \
+#define STATUS_LIST(X)                                                  \
+    X(ST_OK, "done")                                                    \
+    X(ST_AGAIN, "not now, try again")                                   \
+    X(ST_END, "end of the data")                                        \
+    X(ST_NOMEM, "out of memory or over a memory limit")                 \
+    X(ST_TOOBIG, "larger than the limit")                               \
+    X(ST_FORMAT, "malformed data")                                      \
+    X(ST_CORRUPT, "damaged data: a checksum or a length does not hold") \
+    X(ST_VERSION, "a version or feature that is not supported")         \
+    X(ST_INVALID, "invalid argument")                                   \
+    X(ST_NOTFOUND, "not found")                                         \
+    X(ST_EXISTS, "exists already")                                      \
+    X(ST_DENIED, "refused")                                             \
+    X(ST_AUTH, "the identity of the peer could not be verified")        \
+    X(ST_EXPIRED, "expired")                                            \
+    X(ST_REVOKED, "revoked")                                            \
+    X(ST_PROTO, "the peer broke the protocol")                          \
+    X(ST_TLS, "TLS failure")                                            \
+    X(ST_IO, "input/output error")                                      \
+    X(ST_FULL, "no space left")                                         \
+    X(ST_TIMEOUT, "timed out")                                          \
+    X(ST_CLOSED, "closed")                                              \
+    X(ST_CANCELLED, "cancelled")                                        \
     X(ST_BUSY, "busy or locked by another process")
 
 enum status {

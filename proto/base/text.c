@@ -125,8 +125,9 @@ void text_json(struct buf *out, struct slice s) {
 }
 
 static bool is_unsafe_to_show(uint32_t cp) {
-    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || is_surrogate(cp) || cp == 0x061c || (cp >= 0x200b && cp <= 0x200f) ||
-           (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2060 && cp <= 0x206f) || cp == 0xfeff;
+    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || is_surrogate(cp) || cp == 0x061c ||
+           (cp >= 0x200b && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2060 && cp <= 0x206f) ||
+           cp == 0xfeff;
 }
 
 void text_printable(struct buf *out, struct slice s, size_t max_len) {
@@ -164,7 +165,8 @@ static size_t edit_distance(const char *a, const char *b) {
         row[0] = i;
         for (size_t j = 1; j <= nb; j++) {
             size_t up = row[j];
-            row[j] = min3(up + 1, row[j - 1] + 1, diagonal + (slice_lower((uint8_t)a[i - 1]) != slice_lower((uint8_t)b[j - 1])));
+            row[j] = min3(up + 1, row[j - 1] + 1,
+                          diagonal + (slice_lower((uint8_t)a[i - 1]) != slice_lower((uint8_t)b[j - 1])));
             diagonal = up;
         }
     }

@@ -16,10 +16,10 @@ void client_close(struct client **c);
 
 /* A path with its query: url_begin(&b, "/api/v1/hosts/%s/events", ...) escapes each part. */
 void url_begin(struct buf *url, const char *path);
-void url_part(struct buf *url, const char *part);                       /* "/" and the escaped part */
-void url_param(struct buf *url, const char *key, const char *value);    /* nothing when value is NULL */
-void url_param_uint(struct buf *url, const char *key, uint64_t value);  /* nothing when 0 */
-void url_param_flag(struct buf *url, const char *key, bool value);      /* "1", nothing when false */
+void url_part(struct buf *url, const char *part);                      /* "/" and the escaped part */
+void url_param(struct buf *url, const char *key, const char *value);   /* nothing when value is NULL */
+void url_param_uint(struct buf *url, const char *key, uint64_t value); /* nothing when 0 */
+void url_param_flag(struct buf *url, const char *key, bool value);     /* "1", nothing when false */
 
 /* A reply that is not 2xx becomes an error whose text is the problem document's detail: ST_NOTFOUND, ST_DENIED,
  * ST_INVALID, ST_BUSY or ST_IO. ST_IO too when the collector cannot be reached, with what to do about it. */

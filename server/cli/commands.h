@@ -13,8 +13,13 @@ struct common {
     const char *api;
     bool json;
 };
-#define OPTION_API {"api", ARG_STRING, offsetof(struct common, api), "ADDRESS", "the collector's API: unix:PATH or https://HOST:PORT (else HAECHI_API, else the default socket)"}
-#define OPTION_JSON {"json", ARG_FLAG, offsetof(struct common, json), NULL, "print JSON, one object a line"}
+#define OPTION_API                                                                                           \
+    {                                                                                                        \
+        "api", ARG_STRING, offsetof(struct common, api), "ADDRESS",                                          \
+            "the collector's API: unix:PATH or https://HOST:PORT (else HAECHI_API, else the default socket)" \
+    }
+#define OPTION_JSON \
+    { "json", ARG_FLAG, offsetof(struct common, json), NULL, "print JSON, one object a line" }
 
 struct command {
     struct arg_command args;

@@ -18,18 +18,24 @@ struct events {
 };
 
 static const struct arg_option events_options[] = {
-    {"host", ARG_STRING, offsetof(struct events, host), "HOST", "whose events: a name, an id, or a unique beginning of a name"},
-    {"since", ARG_STRING, offsetof(struct events, since), "T", "from this time on: 2026-11-24T10:00:00Z, 2026-11-24, or how long ago: 15m, 24h, 7d"},
+    {"host", ARG_STRING, offsetof(struct events, host), "HOST",
+     "whose events: a name, an id, or a unique beginning of a name"},
+    {"since", ARG_STRING, offsetof(struct events, since), "T",
+     "from this time on: 2026-11-24T10:00:00Z, 2026-11-24, or how long ago: 15m, 24h, 7d"},
     {"until", ARG_STRING, offsetof(struct events, until), "T", "up to this time"},
     {"id", ARG_LIST, offsetof(struct events, ids), "1,3,22", "only these event ids"},
     {"guid", ARG_STRING, offsetof(struct events, guid), "GUID", "only events that name this process"},
-    {"where", ARG_LIST, offsetof(struct events, where), "'FIELD OP VALUE'", "a condition, like: Image endswith \\cmd.exe; may be repeated, all must hold. OP: = != < <= > >= in contains !contains startswith endswith like exists !exists"},
-    {"search", ARG_STRING, offsetof(struct events, search), "TEXT", "only events with this text in a value, upper and lower case alike"},
+    {"where", ARG_LIST, offsetof(struct events, where), "'FIELD OP VALUE'",
+     "a condition, like: Image endswith \\cmd.exe; may be repeated, all must hold. OP: = != < <= > >= in contains !contains startswith endswith like exists !exists"},
+    {"search", ARG_STRING, offsetof(struct events, search), "TEXT",
+     "only events with this text in a value, upper and lower case alike"},
     {"limit", ARG_UINT, offsetof(struct events, limit), "N", "at most N events (a table: 1000; else all)"},
     {"reverse", ARG_FLAG, offsetof(struct events, reverse), NULL, "newest first"},
-    {"follow", ARG_FLAG, offsetof(struct events, follow), NULL, "show what arrives from now on, behind what is held since --since"},
+    {"follow", ARG_FLAG, offsetof(struct events, follow), NULL,
+     "show what arrives from now on, behind what is held since --since"},
     {"count", ARG_FLAG, offsetof(struct events, count), NULL, "print the number of matching events only"},
-    {"format", ARG_STRING, offsetof(struct events, format), "FORMAT", "table, json (one object a line), xml (one event a line, as Windows renders it) or csv"},
+    {"format", ARG_STRING, offsetof(struct events, format), "FORMAT",
+     "table, json (one object a line), xml (one event a line, as Windows renders it) or csv"},
     OPTION_API,
 };
 
@@ -196,7 +202,8 @@ static enum status print_table(struct client *c, const struct events *o, struct 
     enum status st = client_lines(c, url, on_event, &r, err);
     if (!st && !o->limit && r.n == TABLE_LIMIT) {
         fflush(stdout);
-        fprintf(stderr, "haechi events: the first %u are shown; for more give --limit, or --since and --until\n", TABLE_LIMIT);
+        fprintf(stderr, "haechi events: the first %u are shown; for more give --limit, or --since and --until\n",
+                TABLE_LIMIT);
     }
     return st;
 }
@@ -254,7 +261,8 @@ static enum status run_tree(struct client *c, const void *options, const struct 
     const struct tree *o = options;
     (void)words;
     if (!o->host) return error_set(err, ST_INVALID, "--host HOST is needed: whose process? See: haechi hosts");
-    if (!o->guid == !o->pid) return error_set(err, ST_INVALID, "give the process by --guid GUID, or by --pid PID --at T");
+    if (!o->guid == !o->pid)
+        return error_set(err, ST_INVALID, "give the process by --guid GUID, or by --pid PID --at T");
     if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "json") != 0) {
         return error_set(err, ST_INVALID, "--format %s: text and json are known", o->format);
     }
@@ -277,9 +285,13 @@ static enum status run_tree(struct client *c, const void *options, const struct 
 const struct command event_commands[] = {
     {{"events", "--host HOST [--since T] [--until T] [--id 1,3,22] [--guid GUID] [--where 'FIELD OP VALUE']...",
       "Shows what a host did, in order of time.", OPTIONS(events_options), 0, 0},
-     "show what a host did", sizeof(struct events), run_events},
+     "show what a host did",
+     sizeof(struct events),
+     run_events},
     {{"tree", "--host HOST --guid GUID | --pid PID [--at T]",
       "Shows a process with its ancestors and everything it started.", OPTIONS(tree_options), 0, 0},
-     "show a process's ancestors and descendants", sizeof(struct tree), run_tree},
+     "show a process's ancestors and descendants",
+     sizeof(struct tree),
+     run_tree},
 };
 const size_t n_event_commands = sizeof event_commands / sizeof *event_commands;

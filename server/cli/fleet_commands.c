@@ -30,16 +30,20 @@ struct token_create {
 
 static const struct arg_option token_create_options[] = {
     {"uses", ARG_UINT, offsetof(struct token_create, uses), "N", "how many hosts may enrol with it (1)"},
-    {"expires", ARG_STRING, offsetof(struct token_create, expires), "24h", "how long it is good (24h; API tokens: for ever)"},
+    {"expires", ARG_STRING, offsetof(struct token_create, expires), "24h",
+     "how long it is good (24h; API tokens: for ever)"},
     {"group", ARG_STRING, offsetof(struct token_create, group), "NAME", "the group that enrolled hosts get"},
-    {"address", ARG_STRING, offsetof(struct token_create, address), "HOST:PORT", "where agents reach the collector, when not as it says itself"},
-    {"role", ARG_STRING, offsetof(struct token_create, role), "ROLE", "an API token instead: viewer, operator or admin"},
+    {"address", ARG_STRING, offsetof(struct token_create, address), "HOST:PORT",
+     "where agents reach the collector, when not as it says itself"},
+    {"role", ARG_STRING, offsetof(struct token_create, role), "ROLE",
+     "an API token instead: viewer, operator or admin"},
     {"note", ARG_STRING, offsetof(struct token_create, note), "TEXT", "what it is for, for your own memory"},
     OPTION_JSON,
     OPTION_API,
 };
 
-static enum status run_token_create(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
+static enum status run_token_create(struct client *c, const void *options, const struct arg_list *words,
+                                    struct error *err) {
     const struct token_create *o = options;
     (void)words;
     uint64_t expires_s = 0;
@@ -105,7 +109,8 @@ static void token_row(struct table *t, yyjson_val *o) {
     table_cell(t, json_text(o, "role"));
     table_cell(t, json_text(o, "group"));
     if (slice_eq_str(json_text(o, "role"), "enroll")) {
-        table_cellf(t, "%llu of %llu", (unsigned long long)json_uint(o, "uses_left"), (unsigned long long)json_uint(o, "uses_all"));
+        table_cellf(t, "%llu of %llu", (unsigned long long)json_uint(o, "uses_left"),
+                    (unsigned long long)json_uint(o, "uses_all"));
     } else {
         table_cell(t, SLICE_LIT("-"));
     }
@@ -114,7 +119,8 @@ static void token_row(struct table *t, yyjson_val *o) {
     table_cell(t, json_text(o, "note"));
 }
 
-static enum status run_token_list(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
+static enum status run_token_list(struct client *c, const void *options, const struct arg_list *words,
+                                  struct error *err) {
     static const char *const heads[] = {"ID", "ROLE", "GROUP", "USES LEFT", "EXPIRES", "STATE", "NOTE", NULL};
     (void)words;
     struct buf url = {0};
@@ -126,7 +132,8 @@ static enum status run_token_list(struct client *c, const void *options, const s
 
 static const struct arg_option plain_options[] = {OPTION_API};
 
-static enum status run_token_revoke(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
+static enum status run_token_revoke(struct client *c, const void *options, const struct arg_list *words,
+                                    struct error *err) {
     (void)options;
     struct json_body b = json_body_begin();
     struct buf url = {0}, reply = {0};
@@ -182,7 +189,8 @@ static void pending_row(struct table *t, yyjson_val *o) {
 }
 
 static enum status run_hosts(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
-    static const char *const heads[] = {">ID", "HOST", "GROUP", "STATE", "LAST SEEN (UTC)", ">EVENTS/S", ">BACKLOG", "AGENT", "SYSTEM", NULL};
+    static const char *const heads[] = {">ID",       "HOST",     "GROUP", "STATE",  "LAST SEEN (UTC)",
+                                        ">EVENTS/S", ">BACKLOG", "AGENT", "SYSTEM", NULL};
     static const char *const pending_heads[] = {"KEY", "HOST", "FROM", "SINCE (UTC)", "SYSTEM", NULL};
     const struct hosts *o = options;
     (void)words;
@@ -216,7 +224,8 @@ static void print_member(const char *label, struct slice value) {
 }
 
 static void print_streams(yyjson_val *streams) {
-    static const char *const heads[] = {"CHANNEL", "COMPUTER", ">EPOCH", ">EVENTS", ">BYTES", ">HIGHEST ID", "LAST ARRIVAL (UTC)", NULL};
+    static const char *const heads[] = {"CHANNEL",     "COMPUTER",           ">EPOCH", ">EVENTS", ">BYTES",
+                                        ">HIGHEST ID", "LAST ARRIVAL (UTC)", NULL};
     struct table t;
     yyjson_val *s;
     size_t i, n;
@@ -263,7 +272,8 @@ static void print_host(yyjson_val *o) {
     print_streams(yyjson_obj_get(o, "streams"));
 }
 
-static enum status run_host_show(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
+static enum status run_host_show(struct client *c, const void *options, const struct arg_list *words,
+                                 struct error *err) {
     struct buf url = {0}, reply = {0};
     yyjson_doc *doc = NULL;
     host_url(&url, words->items[0], NULL);
@@ -297,7 +307,8 @@ static const struct arg_option tag_options[] = {
     OPTION_API,
 };
 
-static enum status post_host(struct client *c, const char *host, const char *action, struct json_body *b, struct error *err) {
+static enum status post_host(struct client *c, const char *host, const char *action, struct json_body *b,
+                             struct error *err) {
     struct buf url = {0}, reply = {0};
     host_url(&url, host, action);
     enum status st = body_post(b, c, &url, &reply, err);
@@ -306,20 +317,23 @@ static enum status post_host(struct client *c, const char *host, const char *act
     return st;
 }
 
-static enum status run_host_approve(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
+static enum status run_host_approve(struct client *c, const void *options, const struct arg_list *words,
+                                    struct error *err) {
     (void)options;
     struct json_body b = json_body_begin();
     return post_host(c, words->items[0], "approve", &b, err);
 }
 
-static enum status run_host_revoke(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
+static enum status run_host_revoke(struct client *c, const void *options, const struct arg_list *words,
+                                   struct error *err) {
     const struct host_change *o = options;
     struct json_body b = json_body_begin();
     if (o->reason) yyjson_mut_obj_add_str(b.doc, b.o, "reason", o->reason);
     return post_host(c, words->items[0], "revoke", &b, err);
 }
 
-static enum status run_host_tag(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
+static enum status run_host_tag(struct client *c, const void *options, const struct arg_list *words,
+                                struct error *err) {
     const struct host_change *o = options;
     if (!o->add.n && !o->remove.n) return error_set(err, ST_INVALID, "nothing to do: give --add TAG or --remove TAG");
     struct json_body b = json_body_begin();
@@ -375,26 +389,47 @@ const struct command fleet_commands[] = {
       "Makes a token and prints it, once: only its hash is kept. An enrolment token carries the collector's address, its "
       "authority's fingerprint and a secret; give it to: haechi-agent enroll --token TOKEN",
       OPTIONS(token_create_options), 0, 0},
-     "make an enrolment (or API) token", sizeof(struct token_create), run_token_create},
+     "make an enrolment (or API) token",
+     sizeof(struct token_create),
+     run_token_create},
     {{"token list", "[--json]", "Lists tokens, used-up and expired ones too.", OPTIONS(list_options), 0, 0},
-     "list tokens", sizeof(struct common), run_token_list},
+     "list tokens",
+     sizeof(struct common),
+     run_token_list},
     {{"token revoke", "ID", "Makes a token useless. Hosts that enrolled with it stay.", OPTIONS(plain_options), 1, 1},
-     "make a token useless", sizeof(struct common), run_token_revoke},
+     "make a token useless",
+     sizeof(struct common),
+     run_token_revoke},
     {{"hosts", "[--group G] [--silent] [--pending] [--json]", "Lists the fleet's hosts.", OPTIONS(hosts_options), 0, 0},
-     "list hosts", sizeof(struct hosts), run_hosts},
-    {{"host show", "HOST [--json]", "Shows all that is known of a host, and which logs of it are held.", OPTIONS(list_options), 1, 1},
-     "show one host", sizeof(struct common), run_host_show},
+     "list hosts",
+     sizeof(struct hosts),
+     run_hosts},
+    {{"host show", "HOST [--json]", "Shows all that is known of a host, and which logs of it are held.",
+      OPTIONS(list_options), 1, 1},
+     "show one host",
+     sizeof(struct common),
+     run_host_show},
     {{"host approve", "HOST|KEY",
       "Accepts an enrolment that waits because its name is known (the old certificates of that host end), or lifts the "
       "hold after a clone alarm.",
       OPTIONS(plain_options), 1, 1},
-     "accept a pending enrolment, lift a hold", sizeof(struct common), run_host_approve},
-    {{"host revoke", "HOST [--reason TEXT]", "Ends a host's certificates: its live connection is cut, the next one refused. Its records stay.",
+     "accept a pending enrolment, lift a hold",
+     sizeof(struct common),
+     run_host_approve},
+    {{"host revoke", "HOST [--reason TEXT]",
+      "Ends a host's certificates: its live connection is cut, the next one refused. Its records stay.",
       OPTIONS(revoke_options), 1, 1},
-     "end a host's certificates", sizeof(struct host_change), run_host_revoke},
+     "end a host's certificates",
+     sizeof(struct host_change),
+     run_host_revoke},
     {{"host tag", "HOST [--add TAG]... [--remove TAG]...", "Changes a host's tags.", OPTIONS(tag_options), 1, 1},
-     "change a host's tags", sizeof(struct host_change), run_host_tag},
-    {{"audit", "[--limit N] [--from SEQ] [--json]", "Shows who changed what: the newest records first.", OPTIONS(audit_options), 0, 0},
-     "show who changed what", sizeof(struct audit), run_audit},
+     "change a host's tags",
+     sizeof(struct host_change),
+     run_host_tag},
+    {{"audit", "[--limit N] [--from SEQ] [--json]", "Shows who changed what: the newest records first.",
+      OPTIONS(audit_options), 0, 0},
+     "show who changed what",
+     sizeof(struct audit),
+     run_audit},
 };
 const size_t n_fleet_commands = sizeof fleet_commands / sizeof *fleet_commands;

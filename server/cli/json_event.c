@@ -8,13 +8,20 @@ static const struct {
     const char *key;
     size_t offset;
 } numbers[] = {
-    {"event_id", offsetof(struct event, event_id)},         {"qualifiers", offsetof(struct event, qualifiers)},
-    {"version", offsetof(struct event, version)},           {"level", offsetof(struct event, level)},
-    {"task", offsetof(struct event, task)},                 {"opcode", offsetof(struct event, opcode)},
-    {"record_id", offsetof(struct event, record_id)},       {"process_id", offsetof(struct event, process_id)},
-    {"thread_id", offsetof(struct event, thread_id)},       {"processor_id", offsetof(struct event, processor_id)},
-    {"session_id", offsetof(struct event, session_id)},     {"kernel_time", offsetof(struct event, kernel_time)},
-    {"user_time", offsetof(struct event, user_time)},       {"processor_time", offsetof(struct event, processor_time)},
+    {"event_id", offsetof(struct event, event_id)},
+    {"qualifiers", offsetof(struct event, qualifiers)},
+    {"version", offsetof(struct event, version)},
+    {"level", offsetof(struct event, level)},
+    {"task", offsetof(struct event, task)},
+    {"opcode", offsetof(struct event, opcode)},
+    {"record_id", offsetof(struct event, record_id)},
+    {"process_id", offsetof(struct event, process_id)},
+    {"thread_id", offsetof(struct event, thread_id)},
+    {"processor_id", offsetof(struct event, processor_id)},
+    {"session_id", offsetof(struct event, session_id)},
+    {"kernel_time", offsetof(struct event, kernel_time)},
+    {"user_time", offsetof(struct event, user_time)},
+    {"processor_time", offsetof(struct event, processor_time)},
 };
 
 static const struct {

@@ -95,7 +95,8 @@ static enum status run_ledger(struct client *c, const void *options, const struc
     url_begin(&url, "/api/v1/ledger");
     url_param(&url, "host", o->host);
     url_param_flag(&url, "holes", o->holes);
-    enum status st = o->common.json ? client_lines(c, &url, print_line, NULL, err) : client_lines(c, &url, on_ledger, &l, err);
+    enum status st =
+        o->common.json ? client_lines(c, &url, print_line, NULL, err) : client_lines(c, &url, on_ledger, &l, err);
     buf_free(&url);
     return st;
 }
@@ -210,7 +211,8 @@ static enum status run_backup(struct client *c, const void *options, const struc
     char cwd[PATH_MAX];
     struct buf dir = {0}, url = {0};
     if (words->items[0][0] != '/') {
-        if (!getcwd(cwd, sizeof cwd)) return error_set(err, ST_IO, "the working directory cannot be told; give an absolute path");
+        if (!getcwd(cwd, sizeof cwd))
+            return error_set(err, ST_IO, "the working directory cannot be told; give an absolute path");
         buf_printf(&dir, "%s/", cwd);
     }
     buf_str(&dir, words->items[0]);
@@ -223,7 +225,8 @@ static enum status run_backup(struct client *c, const void *options, const struc
     enum status st = json_body_end(&body, &text, err);
     if (!st) st = client_post_lines(c, &url, buf_slice(&text), on_backup, &b, err);
     progress_end(&b.progress);
-    if (!st && !b.done) st = error_set(err, ST_IO, "the backup did not come to its end; remove %s and try again", buf_cstr(&dir));
+    if (!st && !b.done)
+        st = error_set(err, ST_IO, "the backup did not come to its end; remove %s and try again", buf_cstr(&dir));
     if (!st) printf("backup written to %s on the collector\n", buf_cstr(&dir));
     buf_free(&text);
     buf_free(&dir);
@@ -236,13 +239,19 @@ const struct command store_commands[] = {
       "Says for each log of each host which record ids the collector holds and which it does not: a hole is open, or "
       "explained (log cleared, wrapped before it was read, filtered by the agent's query, damaged).",
       OPTIONS(ledger_options), 0, 0},
-     "show what is held and what is missing", sizeof(struct ledger), run_ledger},
+     "show what is held and what is missing",
+     sizeof(struct ledger),
+     run_ledger},
     {{"status", "[--json]", "Shows how the collector is.", OPTIONS(status_options), 0, 0},
-     "show how the collector is", sizeof(struct common), run_status},
+     "show how the collector is",
+     sizeof(struct common),
+     run_status},
     {{"backup", "DIR",
       "Writes a consistent copy of everything into DIR on the collector's machine while it runs. To restore: stop "
       "haechid, put the copy where its data directory was, start it.",
       OPTIONS(backup_options), 1, 1},
-     "copy all data while the collector runs", sizeof(struct common), run_backup},
+     "copy all data while the collector runs",
+     sizeof(struct common),
+     run_backup},
 };
 const size_t n_store_commands = sizeof store_commands / sizeof *store_commands;

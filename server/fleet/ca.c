@@ -41,15 +41,13 @@ struct wanted {
     uint64_t from, until;
 };
 
-static void x509_time(uint64_t ft, char out[15])
-{
+static void x509_time(uint64_t ft, char out[15]) {
     char t[FILETIME_TEXT_MAX];
     filetime_format(ft, 0, t); /* 2026-11-24T23:47:04Z */
     snprintf(out, 15, "%.4s%.2s%.2s%.2s%.2s%.2s", t, t + 5, t + 8, t + 11, t + 14, t + 17);
 }
 
-static int set_serial(mbedtls_x509write_cert *w)
-{
+static int set_serial(mbedtls_x509write_cert *w) {
     unsigned char serial[SERIAL_LEN];
     tls_random(serial, sizeof serial);
     serial[0] &= 0x7f;
@@ -57,8 +55,7 @@ static int set_serial(mbedtls_x509write_cert *w)
     return mbedtls_x509write_crt_set_serial_raw(w, serial, sizeof serial);
 }
 
-static int set_usage(mbedtls_x509write_cert *w, enum kind kind)
-{
+static int set_usage(mbedtls_x509write_cert *w, enum kind kind) {
     if (kind == KIND_CA) {
         int rc = mbedtls_x509write_crt_set_basic_constraints(w, 1, 0);
         return rc ? rc
@@ -76,8 +73,7 @@ static int set_usage(mbedtls_x509write_cert *w, enum kind kind)
 
 /* Key identifiers (RFC 7093 method 1: the first 20 bytes of the SHA-256 of the public key; the writer's own functions are
  * bound to SHA-1). */
-static int set_key_ids(mbedtls_x509write_cert *w, mbedtls_pk_context *key, const struct ca *issuer)
-{
+static int set_key_ids(mbedtls_x509write_cert *w, mbedtls_pk_context *key, const struct ca *issuer) {
     unsigned char der[1200], *p = der + sizeof der, hash[32];
     int n = mbedtls_pk_write_pubkey(&p, der, key);
     if (n < 0) return n;
@@ -104,8 +100,7 @@ struct san {
     size_t len;
 };
 
-static bool parse_v4(const char *s, unsigned char out[4])
-{
+static bool parse_v4(const char *s, unsigned char out[4]) {
     for (int i = 0; i < 4; i++) {
         unsigned v = 0;
         int digits = 0;
@@ -117,8 +112,7 @@ static bool parse_v4(const char *s, unsigned char out[4])
     return true;
 }
 
-static int hex_digit(char c)
-{
+static int hex_digit(char c) {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10
            : c >= 'A' && c <= 'F' ? c - 'A' + 10
@@ -126,8 +120,7 @@ static int hex_digit(char c)
 }
 
 /* RFC 4291: eight groups, one run of zeros as "::", the last two groups perhaps as IPv4. */
-static bool parse_v6(const char *s, unsigned char out[16])
-{
+static bool parse_v6(const char *s, unsigned char out[16]) {
     unsigned char got[16];
     size_t n = 0;
     int gap = -1;
@@ -166,8 +159,7 @@ static bool parse_v6(const char *s, unsigned char out[16])
     return true;
 }
 
-static bool dns_name_ok(const char *s)
-{
+static bool dns_name_ok(const char *s) {
     size_t n = strlen(s);
     if (n == 0 || n > 253) return false;
     for (size_t i = 0; i < n; i++) {
@@ -179,8 +171,7 @@ static bool dns_name_ok(const char *s)
     return true;
 }
 
-static enum status parse_san(const char *name, struct san *ret, struct error *err)
-{
+static enum status parse_san(const char *name, struct san *ret, struct error *err) {
     *ret = (struct san){0};
     if (parse_v4(name, ret->address)) {
         ret->is_address = true;
@@ -198,8 +189,7 @@ static enum status parse_san(const char *name, struct san *ret, struct error *er
     return ST_OK;
 }
 
-static enum status set_names(mbedtls_x509write_cert *w, const char *const *names, struct error *err)
-{
+static enum status set_names(mbedtls_x509write_cert *w, const char *const *names, struct error *err) {
     mbedtls_x509_san_list list[CA_NAMES_MAX];
     struct san sans[CA_NAMES_MAX];
     memset(list, 0, sizeof list);
@@ -220,8 +210,7 @@ static enum status set_names(mbedtls_x509write_cert *w, const char *const *names
 
 /* The issuer's name has to be its subject byte for byte; the writer takes text only, which would lose string types. So
  * its list of names is made from the parsed subject. */
-static int copy_issuer(mbedtls_x509write_cert *w, const mbedtls_x509_crt *issuer)
-{
+static int copy_issuer(mbedtls_x509write_cert *w, const mbedtls_x509_crt *issuer) {
     mbedtls_asn1_named_data **at = &w->MBEDTLS_PRIVATE(issuer);
     /* the writer puts the list out backwards: build it by prepending */
     for (const mbedtls_x509_name *n = &issuer->subject; n; n = n->next) {
@@ -242,8 +231,7 @@ static int copy_issuer(mbedtls_x509write_cert *w, const mbedtls_x509_crt *issuer
     return 0;
 }
 
-static enum status write_certificate(const struct wanted *want, struct buf *ret_pem, struct error *err)
-{
+static enum status write_certificate(const struct wanted *want, struct buf *ret_pem, struct error *err) {
     char subject[TLS_DN_MAX], from[15], until[15];
     enum status st = tls_dn_of_name(want->common_name, subject, err);
     if (st) return st;
@@ -278,8 +266,7 @@ static enum status write_certificate(const struct wanted *want, struct buf *ret_
 /* ---- the authority ---- */
 
 MUST_USE enum status ca_make(const char *name, uint64_t now, struct buf *ret_certificate_pem, struct buf *ret_key_pem,
-                             struct error *err)
-{
+                             struct error *err) {
     struct buf key_pem = {0};
     mbedtls_pk_context key;
     mbedtls_pk_init(&key);
@@ -297,8 +284,7 @@ MUST_USE enum status ca_make(const char *name, uint64_t now, struct buf *ret_cer
 }
 
 /* Fit to sign, or to be signed. */
-static enum status check_key(const mbedtls_pk_context *key, const char *what, struct error *err)
-{
+static enum status check_key(const mbedtls_pk_context *key, const char *what, struct error *err) {
     size_t bits = mbedtls_pk_get_bitlen(key);
     if (mbedtls_pk_can_do(key, MBEDTLS_PK_RSA)) {
         if (bits >= 2048 && bits <= 8192) return ST_OK;
@@ -312,8 +298,7 @@ static enum status check_key(const mbedtls_pk_context *key, const char *what, st
     return error_set(err, ST_INVALID, "%s is neither ECDSA nor RSA", what);
 }
 
-static enum status check_authority(const struct ca *ca, uint64_t now, struct error *err)
-{
+static enum status check_authority(const struct ca *ca, uint64_t now, struct error *err) {
     const mbedtls_x509_crt *c = &ca->chain;
     char from[FILETIME_TEXT_MAX], until[FILETIME_TEXT_MAX], clock[FILETIME_TEXT_MAX];
     filetime_format(ca->not_before, 0, from);
@@ -343,8 +328,7 @@ static enum status check_authority(const struct ca *ca, uint64_t now, struct err
 }
 
 MUST_USE enum status ca_load(struct slice certificate_pem, struct slice key_pem, uint64_t now, struct ca **ret,
-                             struct error *err)
-{
+                             struct error *err) {
     struct ca *ca = mem_zalloc(sizeof *ca);
     mbedtls_x509_crt_init(&ca->chain);
     mbedtls_pk_init(&ca->key);
@@ -368,8 +352,7 @@ MUST_USE enum status ca_load(struct slice certificate_pem, struct slice key_pem,
     return ST_OK;
 }
 
-void ca_free(struct ca **pca)
-{
+void ca_free(struct ca **pca) {
     struct ca *ca = *pca;
     if (!ca) return;
     mbedtls_x509_crt_free(&ca->chain);
@@ -379,25 +362,21 @@ void ca_free(struct ca **pca)
     *pca = NULL;
 }
 
-struct slice ca_certificate_pem(const struct ca *ca)
-{
+struct slice ca_certificate_pem(const struct ca *ca) {
     return buf_slice(&ca->pem);
 }
 
-const uint8_t *ca_pin(const struct ca *ca)
-{
+const uint8_t *ca_pin(const struct ca *ca) {
     return ca->pin;
 }
 
-uint64_t ca_not_after(const struct ca *ca)
-{
+uint64_t ca_not_after(const struct ca *ca) {
     return ca->not_after;
 }
 
 /* ---- requests ---- */
 
-static enum status verify_csr(mbedtls_x509_csr *csr, struct error *err)
-{
+static enum status verify_csr(mbedtls_x509_csr *csr, struct error *err) {
     mbedtls_md_type_t md = csr->MBEDTLS_PRIVATE(sig_md);
     if (md != MBEDTLS_MD_SHA256 && md != MBEDTLS_MD_SHA384 && md != MBEDTLS_MD_SHA512) {
         return error_set(err, ST_INVALID,
@@ -413,8 +392,7 @@ static enum status verify_csr(mbedtls_x509_csr *csr, struct error *err)
     return rc ? error_set(err, ST_AUTH, "the certificate request is not signed by the key that it carries") : ST_OK;
 }
 
-static enum status parse_csr(struct slice bytes, mbedtls_x509_csr *into, struct error *err)
-{
+static enum status parse_csr(struct slice bytes, mbedtls_x509_csr *into, struct error *err) {
     if (bytes.len > CA_CSR_MAX)
         return error_set(err, ST_TOOBIG, "the certificate request has more than %d bytes", CA_CSR_MAX);
     if (!bytes.len) return error_set(err, ST_FORMAT, "the certificate request is empty");
@@ -433,8 +411,7 @@ static enum status parse_csr(struct slice bytes, mbedtls_x509_csr *into, struct 
     return st ? st : verify_csr(into, err);
 }
 
-static void describe_csr(mbedtls_x509_csr *csr, struct ca_csr *ret)
-{
+static void describe_csr(mbedtls_x509_csr *csr, struct ca_csr *ret) {
     *ret = (struct ca_csr){0};
     unsigned char der[2048];
     int n = mbedtls_pk_write_pubkey_der(&csr->pk, der, sizeof der);
@@ -449,8 +426,7 @@ static void describe_csr(mbedtls_x509_csr *csr, struct ca_csr *ret)
     }
 }
 
-MUST_USE enum status ca_check_csr(struct slice bytes, struct ca_csr *ret, struct error *err)
-{
+MUST_USE enum status ca_check_csr(struct slice bytes, struct ca_csr *ret, struct error *err) {
     mbedtls_x509_csr csr;
     mbedtls_x509_csr_init(&csr);
     enum status st = parse_csr(bytes, &csr, err);
@@ -461,22 +437,19 @@ MUST_USE enum status ca_check_csr(struct slice bytes, struct ca_csr *ret, struct
 
 /* ---- issuing ---- */
 
-static uint64_t end_of(const struct ca *ca, uint64_t now, uint64_t valid_s)
-{
+static uint64_t end_of(const struct ca *ca, uint64_t now, uint64_t valid_s) {
     uint64_t most = ca->not_after > now ? (ca->not_after - now) / FILETIME_SECOND : 0;
     return valid_s < most ? now + valid_s * FILETIME_SECOND : ca->not_after;
 }
 
-static uint64_t start_of(const struct ca *ca, uint64_t now)
-{
+static uint64_t start_of(const struct ca *ca, uint64_t now) {
     uint64_t from = now - EARLIER; /* never before the authority itself: some verifiers mind */
     return from < ca->not_before && ca->not_before <= now ? ca->not_before : from;
 }
 
 MUST_USE enum status ca_issue_agent(struct ca *ca, struct slice bytes, const char *common_name, uint64_t now,
                                     uint64_t valid_s, struct buf *ret_pem, struct tls_peer *ret_facts,
-                                    struct error *err)
-{
+                                    struct error *err) {
     if (now >= ca->not_after)
         return error_set(err, ST_EXPIRED, "the CA's own certificate has expired: it cannot issue any more");
     struct buf pem = {0};
@@ -498,8 +471,7 @@ MUST_USE enum status ca_issue_agent(struct ca *ca, struct slice bytes, const cha
 }
 
 MUST_USE enum status ca_issue_server(struct ca *ca, const char *const *names, uint64_t now, uint64_t valid_s,
-                                     struct buf *ret_pem, struct buf *ret_key_pem, struct error *err)
-{
+                                     struct buf *ret_pem, struct buf *ret_key_pem, struct error *err) {
     if (!names || !names[0]) return error_set(err, ST_INVALID, "the collector's certificate needs at least one name");
     if (now >= ca->not_after)
         return error_set(err, ST_EXPIRED, "the CA's own certificate has expired: it cannot issue any more");
@@ -524,8 +496,7 @@ MUST_USE enum status ca_issue_server(struct ca *ca, const char *const *names, ui
     return st;
 }
 
-static bool has_name(const mbedtls_x509_crt *c, const char *name)
-{
+static bool has_name(const mbedtls_x509_crt *c, const char *name) {
     struct san want;
     if (parse_san(name, &want, NULL)) return false;
     for (const mbedtls_x509_sequence *s = &c->subject_alt_names; s; s = s->next) {
@@ -539,8 +510,7 @@ static bool has_name(const mbedtls_x509_crt *c, const char *name)
 }
 
 /* The key is the certificate's, the authority signed it, and the chain above it is as it is now. */
-static bool is_ours(const struct ca *ca, mbedtls_x509_crt *c, mbedtls_pk_context *key)
-{
+static bool is_ours(const struct ca *ca, mbedtls_x509_crt *c, mbedtls_pk_context *key) {
     if (mbedtls_pk_check_pair(&c->pk, key, tls_rng, NULL)) return false;
     if (c->issuer_raw.len != ca->chain.subject_raw.len ||
         memcmp(c->issuer_raw.p, ca->chain.subject_raw.p, c->issuer_raw.len) != 0) {
@@ -563,8 +533,7 @@ static bool is_ours(const struct ca *ca, mbedtls_x509_crt *c, mbedtls_pk_context
 }
 
 bool ca_server_is_fit(const struct ca *ca, struct slice certificate_pem, struct slice key_pem, const char *const *names,
-                      uint64_t until)
-{
+                      uint64_t until) {
     mbedtls_x509_crt c;
     mbedtls_pk_context key;
     mbedtls_x509_crt_init(&c);

@@ -40,9 +40,14 @@ static bool pending_parse(struct slice json, struct pending *ret) {
     yyjson_val *o = yyjson_doc_get_root(doc);
     bool ok = yyjson_is_str(yyjson_obj_get(o, "name"));
     if (ok) {
-        *ret = (struct pending){row_string(o, "name"),  row_string(o, "address"), row_string(o, "os"),
-                                row_string(o, "machine_id"), row_string(o, "group"), row_string(o, "token"),
-                                row_uint(o, "since"), (uint32_t)row_uint(o, "known_host"),
+        *ret = (struct pending){row_string(o, "name"),
+                                row_string(o, "address"),
+                                row_string(o, "os"),
+                                row_string(o, "machine_id"),
+                                row_string(o, "group"),
+                                row_string(o, "token"),
+                                row_uint(o, "since"),
+                                (uint32_t)row_uint(o, "known_host"),
                                 yyjson_get_bool(yyjson_obj_get(o, "approved"))};
     }
     yyjson_doc_free(doc);
@@ -149,7 +154,7 @@ static void reply_enrolled(struct request *r, uint32_t id, const char *name) {
     buf_slice_append(&r->ret->ca, ca_certificate_pem(r->f->ca));
 }
 
-struct grant { /* which host the certificate is for, and what the change has to touch beside it */
+struct grant {           /* which host the certificate is for, and what the change has to touch beside it */
     uint32_t known_host; /* 0: a new one */
     const char *group;
     bool spend, was_pending, revoke_old;
@@ -242,9 +247,14 @@ static enum status leave_pending(struct request *r, uint32_t known_host, struct 
     struct fleet *f = r->f;
     struct buf os = {0};
     text_printable(&os, r->in->os, 120);
-    struct pending p = {.name = r->name, .address = (char *)r->in->address, .os = (char *)buf_cstr(&os),
-                        .machine_id = r->machine_id, .group = r->token->pub.group, .token = r->token_id,
-                        .since = f->now(), .known_host = known_host};
+    struct pending p = {.name = r->name,
+                        .address = (char *)r->in->address,
+                        .os = (char *)buf_cstr(&os),
+                        .machine_id = r->machine_id,
+                        .group = r->token->pub.group,
+                        .token = r->token_id,
+                        .since = f->now(),
+                        .known_host = known_host};
     char detail[200];
     snprintf(detail, sizeof detail, "the name is known (host %lu); from %s, key %.16s", (unsigned long)known_host,
              r->in->address, r->spki);
@@ -268,17 +278,19 @@ static enum status leave_pending(struct request *r, uint32_t known_host, struct 
 static void reply_pending(struct request *r) {
     r->ret->result = ENROLL_PENDING;
     r->ret->retry_after_s = PENDING_RETRY_S;
-    snprintf(r->ret->reason, sizeof r->ret->reason,
-             "a host called %s is known already; its records are not touched. An admin accepts this machine in its place "
-             "with: haechi host approve %s (key %.16s)",
-             r->name, r->name, r->spki);
+    snprintf(
+        r->ret->reason, sizeof r->ret->reason,
+        "a host called %s is known already; its records are not touched. An admin accepts this machine in its place "
+        "with: haechi host approve %s (key %.16s)",
+        r->name, r->name, r->spki);
 }
 
 /* Same key again: a lost reply, or a state folder that was restored. The host it belongs to gets a certificate. */
 static enum status reissue(struct request *r, const struct cert *c, struct error *err) {
     const struct host *h = hosts_get(r->f, c->host);
     if (c->revoked || !h || h->pub.state == HOST_REVOKED) {
-        return refuse(r, "this key belongs to a revoked host; remove the agent's state folder and enrol with a new key");
+        return refuse(r,
+                      "this key belongs to a revoked host; remove the agent's state folder and enrol with a new key");
     }
     snprintf(r->name, sizeof r->name, "%s", h->pub.name);
     return grant_certificate(r, &(struct grant){.known_host = c->host, .action = "enrolment repeated"}, err);
@@ -289,13 +301,19 @@ static enum status decide(struct request *r, struct error *err) {
     struct pending p;
     const struct cert *c = certs_by_key(f, r->spki);
     if (c && (c->revoked || strcmp(c->token, r->token_id) == 0)) return reissue(r, c, err);
-    if (c) return refuse(r, "this key is enrolled already, through another token; to enrol anew remove the agent's state folder");
+    if (c)
+        return refuse(
+            r, "this key is enrolled already, through another token; to enrol anew remove the agent's state folder");
     if (pending_get(f, r->spki, &p)) {
         enum status st = ST_OK;
         snprintf(r->name, sizeof r->name, "%s", p.name);
         if (p.approved) {
-            st = grant_certificate(r, &(struct grant){.known_host = p.known_host, .group = p.group, .was_pending = true,
-                                                      .revoke_old = p.known_host != 0, .action = "enrolment approved"},
+            st = grant_certificate(r,
+                                   &(struct grant){.known_host = p.known_host,
+                                                   .group = p.group,
+                                                   .was_pending = true,
+                                                   .revoke_old = p.known_host != 0,
+                                                   .action = "enrolment approved"},
                                    err);
         } else {
             reply_pending(r);
@@ -312,14 +330,16 @@ static enum status decide(struct request *r, struct error *err) {
         if (!st) reply_pending(r);
         return st;
     }
-    return grant_certificate(r, &(struct grant){.group = r->token->pub.group, .spend = true, .action = "enrolment"}, err);
+    return grant_certificate(r, &(struct grant){.group = r->token->pub.group, .spend = true, .action = "enrolment"},
+                             err);
 }
 
 static void note_clock(struct request *r) {
     uint64_t mine = r->f->now(), its = r->in->agent_time;
     uint64_t off = mine > its ? mine - its : its - mine;
     if (!its || off < CLOCK_TOLERANCE || r->ret->reason[0]) return;
-    snprintf(r->ret->reason, sizeof r->ret->reason, "the clock of this machine is %llu minutes %s the collector's; set it right",
+    snprintf(r->ret->reason, sizeof r->ret->reason,
+             "the clock of this machine is %llu minutes %s the collector's; set it right",
              (unsigned long long)(off / (60 * FILETIME_SECOND)), mine > its ? "behind" : "ahead of");
     log_warn("fleet", "host %s: %s", r->name, r->ret->reason);
 }
@@ -341,9 +361,10 @@ MUST_USE enum status fleet_enroll(struct fleet *f, const struct fleet_enroll_req
         st = error_set(&why, ST_AUTH, "this token is for the API, not for enrolment");
     }
     if (!st && !name_is_fit(in->host_name)) {
-        st = error_set(&why, ST_INVALID,
-                       "'%s' is no host name: letters, digits, '-', '_' and '.', at most %d, not digits alone; give one with --name",
-                       log_peer(in->host_name), FLEET_NAME_MAX);
+        st = error_set(
+            &why, ST_INVALID,
+            "'%s' is no host name: letters, digits, '-', '_' and '.', at most %d, not digits alone; give one with --name",
+            log_peer(in->host_name), FLEET_NAME_MAX);
     }
     if (st) {
         st = refuse(&r, why.msg);
@@ -482,7 +503,8 @@ MUST_USE enum status fleet_host_approve(struct fleet *f, const char *actor, stru
         if (h && h->pub.state == HOST_HELD) {
             st = change_state(f, actor, "host approve", h, HOST_ACTIVE, "", err);
         } else {
-            st = error_set(err, ST_NOTFOUND, "nothing waits for approval under '%s'; see: haechi hosts", log_peer(what));
+            st =
+                error_set(err, ST_NOTFOUND, "nothing waits for approval under '%s'; see: haechi hosts", log_peer(what));
         }
     }
     uv_mutex_unlock(&f->change);
@@ -503,7 +525,8 @@ static enum status list_pending(void *ctx, struct slice key, struct slice value)
     if (!p.approved) {
         mem_grow((void **)&l->items, l->n, &l->cap, sizeof *l->items);
         struct fleet_pending *o = &l->items[l->n++];
-        *o = (struct fleet_pending){mem_strdup(p.name), mem_strdup(p.address), mem_strdup(p.os), p.known_host, p.since, ""};
+        *o = (struct fleet_pending){
+            mem_strdup(p.name), mem_strdup(p.address), mem_strdup(p.os), p.known_host, p.since, ""};
         snprintf(o->key, sizeof o->key, "%.16s", (const char *)key.p);
     }
     pending_deinit(&p);
@@ -533,7 +556,8 @@ void fleet_pending_free(struct fleet_pending *p, size_t n) {
 
 static bool tag_is_fit(const char *tag) {
     size_t n = strlen(tag);
-    return n && n <= FLEET_NAME_MAX && strspn(tag, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") == n;
+    return n && n <= FLEET_NAME_MAX &&
+           strspn(tag, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") == n;
 }
 
 static bool in_list(const char *tag, const char *const *list, size_t n) {

@@ -65,7 +65,8 @@ static enum status load_ca(struct fleet *f, const struct fleet_options *o, const
     return st;
 }
 
-static enum status load_server(struct fleet *f, const struct fleet_options *o, const struct paths *p, struct error *err) {
+static enum status load_server(struct fleet *f, const struct fleet_options *o, const struct paths *p,
+                               struct error *err) {
     if (file_exists(p->server_cert) && file_exists(p->server_key)) {
         enum status st = file_read(p->server_cert, PEM_MAX, &f->server_certificate, err);
         if (!st) st = file_read(p->server_key, PEM_MAX, &f->server_key, err);

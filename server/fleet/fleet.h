@@ -13,11 +13,11 @@
 struct fleet;
 
 struct fleet_options {
-    const char *ca_dir;       /* DATA/ca: ca.pem, ca.key (0600), server.pem, server.key; made on first start */
+    const char *ca_dir; /* DATA/ca: ca.pem, ca.key (0600), server.pem, server.key; made on first start */
     const char *supplied_ca_cert, *supplied_ca_key; /* an existing CA, PEM files; NULL: our own */
     const char *const *server_names; /* DNS names and addresses for the server certificate; NULL-terminated */
-    uint64_t host_cert_days;  /* 30 */
-    uint64_t (*now)(void);    /* clock_wall; FILETIME */
+    uint64_t host_cert_days;         /* 30 */
+    uint64_t (*now)(void);           /* clock_wall; FILETIME */
 };
 MUST_USE enum status fleet_open(struct db *db, const struct fleet_options *o, struct fleet **ret, struct error *err);
 void fleet_close(struct fleet **f);
@@ -72,8 +72,8 @@ struct fleet_presence {
     struct slice machine_id, boot_id;
     struct slice instance; /* 16 bytes; empty: an agent that cannot tell, every session is taken as the same place */
 };
-MUST_USE enum status fleet_session_begin(struct fleet *f, uint32_t host, const struct fleet_presence *p, uint64_t *ret_session,
-                                         struct error *err);
+MUST_USE enum status fleet_session_begin(struct fleet *f, uint32_t host, const struct fleet_presence *p,
+                                         uint64_t *ret_session, struct error *err);
 void fleet_session_end(struct fleet *f, uint64_t session);
 /* What Hello and heartbeats say; kept in memory, written to disk at most once a minute by fleet_tick. */
 struct fleet_report {
@@ -89,14 +89,15 @@ void fleet_tick(struct fleet *f); /* every few seconds, on a work thread */
 
 /* ---- changes: work threads only. `actor` names who asks, for the audit log ("root@unix", "token:ops", "agent") ---- */
 
-MUST_USE enum status fleet_host_revoke(struct fleet *f, const char *actor, uint32_t host, const char *reason, struct error *err);
+MUST_USE enum status fleet_host_revoke(struct fleet *f, const char *actor, uint32_t host, const char *reason,
+                                       struct error *err);
 /* Accepts a pending enrolment under that name or id, or lifts a hold. */
 MUST_USE enum status fleet_host_approve(struct fleet *f, const char *actor, struct slice what, struct error *err);
-MUST_USE enum status fleet_host_tag(struct fleet *f, const char *actor, uint32_t host, const char *const *add, size_t n_add,
-                                    const char *const *remove, size_t n_remove, struct error *err);
+MUST_USE enum status fleet_host_tag(struct fleet *f, const char *actor, uint32_t host, const char *const *add,
+                                    size_t n_add, const char *const *remove, size_t n_remove, struct error *err);
 
-struct fleet_token { /* snapshot, strings owned by the list */
-    char id[17];        /* hex */
+struct fleet_token {           /* snapshot, strings owned by the list */
+    char id[17];               /* hex */
     char *group, *note, *role; /* role: "enroll", or "viewer", "operator", "admin" for API tokens */
     uint64_t created, expires, uses_left, uses_all; /* expires 0: never */
     bool revoked;
@@ -115,7 +116,8 @@ MUST_USE enum status fleet_token_revoke(struct fleet *f, const char *actor, cons
 size_t fleet_tokens(struct fleet *f, struct fleet_token **ret); /* fleet_tokens_free */
 void fleet_tokens_free(struct fleet_token *t, size_t n);
 /* In memory, constant time over the secret: ST_AUTH, ST_EXPIRED, ST_REVOKED. */
-MUST_USE enum status fleet_api_token_check(struct fleet *f, struct slice text, char ret_role[16], char ret_name[32], struct error *err);
+MUST_USE enum status fleet_api_token_check(struct fleet *f, struct slice text, char ret_role[16], char ret_name[32],
+                                           struct error *err);
 
 /* ---- enrolment and renewal: work threads ---- */
 
@@ -145,7 +147,7 @@ struct fleet_pending {
     char *name, *address, *os;
     uint32_t known_host; /* 0: a new name */
     uint64_t since;
-    char key[17];        /* first 16 hex digits of the SPKI's hash */
+    char key[17]; /* first 16 hex digits of the SPKI's hash */
 };
 size_t fleet_pending_list(struct fleet *f, struct fleet_pending **ret);
 void fleet_pending_free(struct fleet_pending *p, size_t n);

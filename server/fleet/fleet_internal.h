@@ -22,10 +22,10 @@ struct presence {
 };
 
 struct host {
-    struct fleet_host pub; /* strings never NULL */
-    char machine_id[65];   /* hex, of the last session or enrolment */
-    bool dirty;            /* pub's report is newer than the stored row */
-    struct list sessions;  /* struct presence */
+    struct fleet_host pub;                 /* strings never NULL */
+    char machine_id[65];                   /* hex, of the last session or enrolment */
+    bool dirty;                            /* pub's report is newer than the stored row */
+    struct list sessions;                  /* struct presence */
     char superseded[FLEET_SUPERSEDED][33]; /* instances that another one took over from */
     unsigned n_superseded;
 };
@@ -61,7 +61,7 @@ struct fleet {
     struct token_row **tokens;
     size_t n_tokens, cap_tokens;
     uint64_t next_session; /* a session is the host's id << 32 | a counter */
-    uint64_t flushed_ms; /* when fleet_tick last wrote reports */
+    uint64_t flushed_ms;   /* when fleet_tick last wrote reports */
     void (*cut)(void *ctx, uint32_t host, enum status why, const char *text);
     void *cut_ctx;
 };
@@ -100,6 +100,7 @@ MUST_USE enum status change_audit(struct fleet *f, struct fleet_txn *t, const ch
 /* ---- tokens.c ---- */
 struct token_row *tokens_get(const struct fleet *f, const char *id);
 /* Is this secret the token's, and may it still be used (uses apart)? */
-MUST_USE enum status token_check(const struct fleet *f, const struct token_row *t, struct slice secret, struct error *err);
+MUST_USE enum status token_check(const struct fleet *f, const struct token_row *t, struct slice secret,
+                                 struct error *err);
 
 #endif

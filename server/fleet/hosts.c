@@ -91,7 +91,8 @@ struct cert *certs_by_key(const struct fleet *f, const char *spki) {
     for (size_t i = 0; i < f->n_certs; i++) {
         struct cert *c = f->certs[i];
         if (strcmp(c->spki, spki) != 0) continue;
-        if (!best || (best->revoked && !c->revoked) || (best->revoked == c->revoked && c->not_after > best->not_after)) {
+        if (!best || (best->revoked && !c->revoked) ||
+            (best->revoked == c->revoked && c->not_after > best->not_after)) {
             best = c;
         }
     }
@@ -145,8 +146,8 @@ MUST_USE enum status change_put_host(struct fleet_txn *t, const struct host *h, 
 /* ---- snapshots ---- */
 
 void fleet_host_free(struct fleet_host *h) {
-    char *strings[] = {h->name,   h->group,   h->os,          h->agent_version, h->sysmon_version, h->sysmon_schema,
-                       h->domain, h->address, h->state_reason};
+    char *strings[] = {h->name,          h->group,  h->os,      h->agent_version, h->sysmon_version,
+                       h->sysmon_schema, h->domain, h->address, h->state_reason};
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) mem_free(strings[i]);
     for (size_t i = 0; i < h->n_tags; i++) mem_free(h->tags[i]);
     mem_free(h->tags);
@@ -159,7 +160,7 @@ void fleet_hosts_free(struct fleet_host *h, size_t n) {
 }
 
 void host_free(struct host **h) {
-    list_for_each_safe(it, next, &(*h)->sessions) mem_free(container_of(it, struct presence, link));
+    list_for_each_safe (it, next, &(*h)->sessions) mem_free(container_of(it, struct presence, link));
     fleet_host_free(&(*h)->pub);
     mem_free(*h);
     *h = NULL;
@@ -264,7 +265,8 @@ enum status fleet_admit(void *fleet, const struct tls_peer *peer) {
 
 /* ---- live sessions ---- */
 
-void fleet_on_cut(struct fleet *f, void (*cut)(void *ctx, uint32_t host, enum status why, const char *text), void *ctx) {
+void fleet_on_cut(struct fleet *f, void (*cut)(void *ctx, uint32_t host, enum status why, const char *text),
+                  void *ctx) {
     f->cut = cut;
     f->cut_ctx = ctx;
 }
@@ -282,7 +284,7 @@ static bool was_superseded(const struct host *h, const char *instance) {
 
 /* Does p, coming now, prove that the key lives twice? Sessions that a reboot left behind are noted as superseded. */
 static const struct presence *find_clone(struct host *h, const struct presence *p) {
-    list_for_each(it, &h->sessions) {
+    list_for_each (it, &h->sessions) {
         struct presence *other = container_of(it, struct presence, link);
         if (same_place(other, p)) continue;
         bool rebooted = strcmp(other->machine_id, p->machine_id) == 0 && strcmp(other->boot_id, p->boot_id) != 0;
@@ -322,7 +324,8 @@ MUST_USE enum status fleet_session_begin(struct fleet *f, uint32_t host, const s
         if (other) {
             alarm = true;
             hold_in_memory(h, other, p);
-            st = error_set(err, ST_DENIED, "clone alarm: %s; the host is held until an admin looks at it: haechi host show %s",
+            st = error_set(err, ST_DENIED,
+                           "clone alarm: %s; the host is held until an admin looks at it: haechi host show %s",
                            h->pub.state_reason, h->pub.name);
         } else {
             p->session = (uint64_t)host << 32 | (uint32_t)++f->next_session;
@@ -347,7 +350,7 @@ void fleet_session_end(struct fleet *f, uint64_t session) {
     uv_rwlock_wrlock(&f->lock);
     struct host *h = hosts_get(f, (uint32_t)(session >> 32));
     if (h) {
-        list_for_each_safe(it, next, &h->sessions) {
+        list_for_each_safe (it, next, &h->sessions) {
             struct presence *p = container_of(it, struct presence, link);
             if (p->session != session) continue;
             list_remove(it);
@@ -411,7 +414,9 @@ static size_t collect_dirty(struct fleet *f, struct dirty_row **ret) {
         if (!h->dirty) continue;
         h->dirty = false;
         mem_grow((void **)&rows, n, &cap, sizeof *rows);
-        rows[n] = (struct dirty_row){.id = h->pub.id, .held = h->pub.state == HOST_HELD, .name = mem_strdup(h->pub.name),
+        rows[n] = (struct dirty_row){.id = h->pub.id,
+                                     .held = h->pub.state == HOST_HELD,
+                                     .name = mem_strdup(h->pub.name),
                                      .reason = mem_strdup(h->pub.state_reason)};
         row_host(h, &rows[n++].json);
     }
@@ -433,7 +438,8 @@ static enum status write_dirty(struct fleet *f, struct dirty_row *rows, size_t n
             was_held = h && h->pub.state == HOST_HELD;
             if (h) host_free(&h);
         }
-        if (rows[i].held && !was_held) st = change_audit(f, t, "collector", "clone alarm", rows[i].name, rows[i].reason, err);
+        if (rows[i].held && !was_held)
+            st = change_audit(f, t, "collector", "clone alarm", rows[i].name, rows[i].reason, err);
         if (!st) st = fleet_txn_put(t, FLEET_HOSTS, slice_str(key), buf_slice(&rows[i].json), err);
     }
     if (!st) st = fleet_commit(&t, err);

@@ -26,15 +26,13 @@ struct bench {
     double cpu_server, cpu_client;
 };
 
-static double cpu_now(void)
-{
+static double cpu_now(void) {
     struct timespec ts;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void client_pump(struct conn *c, void *owner)
-{
+static void client_pump(struct conn *c, void *owner) {
     struct bench *b = owner;
     while (conn_can_write(c)) {
         conn_write(c, slice_of(b->data, b->len));
@@ -43,29 +41,25 @@ static void client_pump(struct conn *c, void *owner)
     if (uv_hrtime() - b->began > (uint64_t)seconds * 1000000000u) conn_close_after_flush(c, ST_OK, "enough");
 }
 
-static void client_open(struct conn *c, void *owner)
-{
+static void client_open(struct conn *c, void *owner) {
     struct bench *b = owner;
     b->began = uv_hrtime();
     client_pump(c, owner);
 }
 
-static void server_open(struct conn *c, void *owner)
-{
+static void server_open(struct conn *c, void *owner) {
     (void)c;
     (void)owner;
 }
 
-static void on_data(struct conn *c, void *owner, struct slice s)
-{
+static void on_data(struct conn *c, void *owner, struct slice s) {
     struct bench *b = owner;
     (void)c;
     b->got += s.len;
     b->ended = uv_hrtime();
 }
 
-static void on_closed(struct conn *c, void *owner, enum status why, const char *text)
-{
+static void on_closed(struct conn *c, void *owner, enum status why, const char *text) {
     (void)owner;
     if (why && why != ST_CLOSED) fprintf(stderr, "closed: %s\n", text);
     conn_free(&c);
@@ -74,15 +68,13 @@ static void on_closed(struct conn *c, void *owner, enum status why, const char *
 static const struct conn_events client_events = {client_open, on_data, client_pump, NULL, on_closed},
                                 server_events = {server_open, on_data, NULL, NULL, on_closed};
 
-static void on_connection(uv_stream_t *listener, int rc)
-{
+static void on_connection(uv_stream_t *listener, int rc) {
     struct bench *b = listener->data;
     if (rc || conn_accept(&b->server_loop, listener, server_cfg, &server_events, b, &b->server)) abort();
     uv_close((uv_handle_t *)listener, NULL);
 }
 
-static void *client_thread(void *ctx)
-{
+static void *client_thread(void *ctx) {
     struct bench *b = ctx;
     uv_loop_init(&b->client_loop);
     b->client = conn_connect(&b->client_loop, client_cfg, "127.0.0.1", (uint16_t)b->port, &client_events, b);
@@ -92,16 +84,14 @@ static void *client_thread(void *ctx)
     return NULL;
 }
 
-static void *server_thread(void *ctx)
-{
+static void *server_thread(void *ctx) {
     struct bench *b = ctx;
     uv_run(&b->server_loop, UV_RUN_DEFAULT);
     b->cpu_server = cpu_now();
     return NULL;
 }
 
-static void run(size_t len)
-{
+static void run(size_t len) {
     struct bench b = {.len = len};
     struct sockaddr_in a;
     int alen = sizeof a;
@@ -111,7 +101,8 @@ static void run(size_t len)
     uv_ip4_addr("127.0.0.1", 0, &a);
     uv_tcp_init(&b.server_loop, &b.listener);
     b.listener.data = &b;
-    if (uv_tcp_bind(&b.listener, (struct sockaddr *)&a, 0) || uv_listen((uv_stream_t *)&b.listener, 1, on_connection)) abort();
+    if (uv_tcp_bind(&b.listener, (struct sockaddr *)&a, 0) || uv_listen((uv_stream_t *)&b.listener, 1, on_connection))
+        abort();
     uv_tcp_getsockname(&b.listener, (struct sockaddr *)&a, &alen);
     b.port = ntohs(a.sin_port);
     pthread_create(&server, NULL, server_thread, &b);
@@ -120,14 +111,13 @@ static void run(size_t len)
     pthread_join(server, NULL);
     uv_loop_close(&b.server_loop);
     double s = (double)(b.ended - b.began) / 1e9;
-    printf("%7zu-byte writes: %6.0f MB/s, %9.0f writes/s, CPU %.2f us a write at the sender, %.2f us at the receiver\n", len,
-           (double)b.got / s / 1e6, (double)b.writes / s, b.cpu_client * 1e6 / (double)b.writes,
+    printf("%7zu-byte writes: %6.0f MB/s, %9.0f writes/s, CPU %.2f us a write at the sender, %.2f us at the receiver\n",
+           len, (double)b.got / s / 1e6, (double)b.writes / s, b.cpu_client * 1e6 / (double)b.writes,
            b.cpu_server * 1e6 / (double)b.writes);
     mem_free(b.data);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static const char *const names[] = {"127.0.0.1", NULL}, *const alpn[] = {TLS_ALPN_AGENT, NULL};
     static const size_t lens[] = {65536, 16384, 4096, 200};
     if (argc > 1) seconds = (unsigned)atoi(argv[1]);
@@ -137,7 +127,8 @@ int main(int argc, char **argv)
     struct buf csr = {0};
     struct ca *ca = NULL;
     struct error err = {0};
-    if (ca_make("bench", now, &ca_pem, &ca_key, &err) || ca_load(buf_slice(&ca_pem), buf_slice(&ca_key), now, &ca, &err) ||
+    if (ca_make("bench", now, &ca_pem, &ca_key, &err) ||
+        ca_load(buf_slice(&ca_pem), buf_slice(&ca_key), now, &ca, &err) ||
         ca_issue_server(ca, names, now, 86400, &server_pem, &server_key, &err) || tls_make_key(&agent_key, &err) ||
         tls_make_csr(buf_slice(&agent_key), "x", &csr, &err) ||
         ca_issue_agent(ca, buf_slice(&csr), "host:1", now, 86400, &agent_pem, NULL, &err)) {

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1 || size > EVTX_CHUNK - 512) return 0;
     struct buf chunk = {0}, xml = {0};
     bool whole = data[0] & 1;

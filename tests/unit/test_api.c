@@ -142,7 +142,7 @@ static struct world the_world;
 
 static int setup(void **state) {
     struct world *w = &the_world;
-    api_test_speed(20); /* a head has 500 ms */
+    api_test_speed(20);       /* a head has 500 ms */
     signal(SIGPIPE, SIG_IGN); /* as the collector does: clients go away */
     tls_global_init();
     snprintf(w->dir, sizeof w->dir, "/tmp/haechi-api-XXXXXX");
@@ -240,7 +240,8 @@ static void test_import(void **state) {
     struct buf first = frames(1, 2500), both = frames(1, 3000);
     expect(post(w->socket, ALPHA "/import", BATCHES, buf_slice(&first)), 200,
            "{\"batches\":3,\"events\":2500,\"stored\":2500,\"duplicates\":0,\"rejected\":[]}");
-    expect(post(w->socket, "/api/v1/hosts/1/import", BATCHES, buf_slice(&both)), 200, "\"stored\":500,\"duplicates\":2500");
+    expect(post(w->socket, "/api/v1/hosts/1/import", BATCHES, buf_slice(&both)), 200,
+           "\"stored\":500,\"duplicates\":2500");
     both.p[both.len - 1] ^= 1; /* the last batch lies about itself */
     expect(post(w->socket, ALPHA "/import", BATCHES, buf_slice(&both)), 200, "\"rejected\":[{\"batch\":3,\"reason\":");
     expect(post(w->socket, ALPHA "/import", BATCHES, slice_head(buf_slice(&both), both.len - 9)), 400,
@@ -249,7 +250,8 @@ static void test_import(void **state) {
     expect(post(w->socket, ALPHA "/import", BATCHES, SLICE_LIT("")), 200, "\"batches\":0");
     expect(post(w->socket, ALPHA "/import", "text/plain", buf_slice(&first)), 415, BATCHES);
     expect(post(w->socket, "/api/v1/hosts/gamma/import", BATCHES, buf_slice(&first)), 404, "gamma");
-    expect(get(w->socket, "/api/v1/audit?reverse=1&limit=1"), 200, "@unix\",\"action\":\"import\",\"object\":\"alpha\"");
+    expect(get(w->socket, "/api/v1/audit?reverse=1&limit=1"), 200,
+           "@unix\",\"action\":\"import\",\"object\":\"alpha\"");
     buf_free(&first);
     buf_free(&both);
 }
@@ -540,7 +542,8 @@ static void test_follow(void **state) {
 
 static void test_revoke(void **state) {
     struct world *w = *state;
-    expect(post(w->socket, "/api/v1/hosts/alpha/revoke", "application/json", SLICE_LIT("{\"reason\":\"stolen\"}")), 200, "{}");
+    expect(post(w->socket, "/api/v1/hosts/alpha/revoke", "application/json", SLICE_LIT("{\"reason\":\"stolen\"}")), 200,
+           "{}");
     expect(get(w->socket, ALPHA), 200, "\"state\":\"revoked\",\"state_reason\":\"stolen\"");
 }
 

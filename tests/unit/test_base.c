@@ -43,9 +43,16 @@ static void test_filetime_round_trip(void **state) {
 
 static void test_filetime_refuses(void **state) {
     (void)state;
-    static const char *const bad[] = {"", "2023-02-29T00:00:00Z", "2023-13-01T00:00:00Z", "2023-01-01T24:00:00Z",
-                                      "2023-01-01T00:00:00.Z", "2023-01-01T00:00:00.1234567890Z", "1600-01-01T00:00:00Z",
-                                      "2023-01-01T00:00:00+01:00", "2023-01-01T00:00:00Zx", "2023-1-01T00:00:00Z"};
+    static const char *const bad[] = {"",
+                                      "2023-02-29T00:00:00Z",
+                                      "2023-13-01T00:00:00Z",
+                                      "2023-01-01T24:00:00Z",
+                                      "2023-01-01T00:00:00.Z",
+                                      "2023-01-01T00:00:00.1234567890Z",
+                                      "1600-01-01T00:00:00Z",
+                                      "2023-01-01T00:00:00+01:00",
+                                      "2023-01-01T00:00:00Zx",
+                                      "2023-1-01T00:00:00Z"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         uint64_t ft;
         if (!filetime_parse(slice_str(bad[i]), &ft, NULL, NULL)) fail_msg("accepted: %s", bad[i]);
@@ -166,10 +173,14 @@ static void test_error_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_filetime_round_trip), cmocka_unit_test(test_filetime_refuses),
-        cmocka_unit_test(test_text),                cmocka_unit_test(test_guid),
-        cmocka_unit_test(test_reader_is_sticky),    cmocka_unit_test(test_arena_cap),
-        cmocka_unit_test(test_log_escapes_and_limits), cmocka_unit_test(test_error_texts),
+        cmocka_unit_test(test_filetime_round_trip),
+        cmocka_unit_test(test_filetime_refuses),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_guid),
+        cmocka_unit_test(test_reader_is_sticky),
+        cmocka_unit_test(test_arena_cap),
+        cmocka_unit_test(test_log_escapes_and_limits),
+        cmocka_unit_test(test_error_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

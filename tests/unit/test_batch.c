@@ -293,8 +293,10 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_odd_events), cmocka_unit_test(test_header_bytes),
-        cmocka_unit_test(test_limit_of_events), cmocka_unit_test(test_limit_of_the_header), cmocka_unit_test(test_limit_of_bytes), cmocka_unit_test(test_limit_of_names), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_odd_events),
+        cmocka_unit_test(test_header_bytes),        cmocka_unit_test(test_limit_of_events),
+        cmocka_unit_test(test_limit_of_the_header), cmocka_unit_test(test_limit_of_bytes),
+        cmocka_unit_test(test_limit_of_names),      cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

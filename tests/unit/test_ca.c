@@ -19,8 +19,7 @@ static bool have_openssl;
 #define HOUR (3600 * FILETIME_SECOND)
 
 static int sh(const char *fmt, ...) PRINTF_LIKE(1, 2);
-static int sh(const char *fmt, ...)
-{
+static int sh(const char *fmt, ...) {
     char cmd[1024];
     int n = snprintf(cmd, sizeof cmd, "cd %s && ", root);
     va_list ap;
@@ -30,15 +29,13 @@ static int sh(const char *fmt, ...)
     return system(cmd);
 }
 
-static void put(const char *name, struct slice bytes)
-{
+static void put(const char *name, struct slice bytes) {
     char *path = file_join(root, name);
     assert_int_equal(file_replace(path, bytes, 0600, NULL), ST_OK);
     mem_free(path);
 }
 
-static struct buf get(const char *name)
-{
+static struct buf get(const char *name) {
     char *path = file_join(root, name);
     struct buf b = {0};
     assert_int_equal(file_read(path, 1 << 20, &b, NULL), ST_OK);
@@ -46,8 +43,7 @@ static struct buf get(const char *name)
     return b;
 }
 
-static struct ca *new_ca(uint64_t now, struct buf *pem, struct buf *key)
-{
+static struct ca *new_ca(uint64_t now, struct buf *pem, struct buf *key) {
     struct error err = {0};
     struct ca *ca = NULL;
     assert_int_equal(ca_make("Haechi CA 0123", now, pem, key, &err), ST_OK);
@@ -57,8 +53,7 @@ static struct ca *new_ca(uint64_t now, struct buf *pem, struct buf *key)
     return ca;
 }
 
-static struct buf new_csr(const char *cn)
-{
+static struct buf new_csr(const char *cn) {
     struct buf key = {0}, csr = {0};
     assert_int_equal(tls_make_key(&key, NULL), ST_OK);
     assert_int_equal(tls_make_csr(buf_slice(&key), cn, &csr, NULL), ST_OK);
@@ -66,8 +61,7 @@ static struct buf new_csr(const char *cn)
     return csr;
 }
 
-static void test_make_and_load(void **state)
-{
+static void test_make_and_load(void **state) {
     (void)state;
     uint64_t now = clock_wall(), from = 0;
     struct buf pem = {0}, key = {0}, other_pem = {0}, other_key = {0};
@@ -106,8 +100,7 @@ static void test_make_and_load(void **state)
     buf_free(&other_key);
 }
 
-static void test_agent(void **state)
-{
+static void test_agent(void **state) {
     (void)state;
     uint64_t now = clock_wall(), from;
     struct buf pem = {0}, key = {0}, out = {0}, csr = new_csr("CN=evil, O=\"x\"");
@@ -150,8 +143,7 @@ static void test_agent(void **state)
     buf_free(&key);
 }
 
-static void test_server(void **state)
-{
+static void test_server(void **state) {
     (void)state;
     uint64_t now = clock_wall();
     struct buf pem = {0}, key = {0}, cert = {0}, ckey = {0};
@@ -208,8 +200,7 @@ static void test_server(void **state)
     buf_free(&ckey);
 }
 
-static void test_bad_requests(void **state)
-{
+static void test_bad_requests(void **state) {
     (void)state;
     struct buf good = new_csr("host"), b = {0};
     struct ca_csr got;
@@ -236,8 +227,7 @@ static void test_bad_requests(void **state)
     buf_free(&good);
 }
 
-static void test_openssl_requests(void **state)
-{
+static void test_openssl_requests(void **state) {
     (void)state;
     if (!have_openssl) skip();
     struct ca_csr got;
@@ -282,8 +272,7 @@ static void test_openssl_requests(void **state)
     }
 }
 
-static void test_supplied(void **state)
-{
+static void test_supplied(void **state) {
     (void)state;
     if (!have_openssl) skip();
     static const struct {
@@ -329,8 +318,7 @@ static void test_supplied(void **state)
 }
 
 /* An intermediate authority under a root: the whole chain travels, the pin is the root's. */
-static void test_intermediate(void **state)
-{
+static void test_intermediate(void **state) {
     (void)state;
     if (!have_openssl) skip();
     assert_int_equal(
@@ -358,15 +346,16 @@ static void test_intermediate(void **state)
     buf_free(&out);
 }
 
-int main(void)
-{
+int main(void) {
     if (!mkdtemp(root)) return 1;
     tls_global_init();
     have_openssl = system("openssl version >/dev/null 2>&1") == 0;
     if (!have_openssl) print_message("openssl is not installed: its part of the checks is skipped\n");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_make_and_load), cmocka_unit_test(test_agent),    cmocka_unit_test(test_server),
-        cmocka_unit_test(test_bad_requests), cmocka_unit_test(test_openssl_requests),  cmocka_unit_test(test_supplied), cmocka_unit_test(test_intermediate),
+        cmocka_unit_test(test_make_and_load),    cmocka_unit_test(test_agent),
+        cmocka_unit_test(test_server),           cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_openssl_requests), cmocka_unit_test(test_supplied),
+        cmocka_unit_test(test_intermediate),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     return sh("rm -rf %s", root) ? 1 : rc;

@@ -33,9 +33,10 @@ static void test_reads_every_type(void **state) {
     (void)state;
     struct settings s;
     struct error err = {0};
-    enum status st = parse("\xef\xbb\xbf# a comment\r\non = false\r\n\r\n[listen]\nloops = 1_6 # behind\n"
-                           "address = 'C:\\x'\nnames = [\n \"a\", # one\n 'b',\n]\n[keep]\nage = \"2w\"\nspace = \"10G\"\n",
-                           &s, &err);
+    enum status st =
+        parse("\xef\xbb\xbf# a comment\r\non = false\r\n\r\n[listen]\nloops = 1_6 # behind\n"
+              "address = 'C:\\x'\nnames = [\n \"a\", # one\n 'b',\n]\n[keep]\nage = \"2w\"\nspace = \"10G\"\n",
+              &s, &err);
     assert_string_equal(err.msg, "");
     assert_int_equal(st, ST_OK);
     assert_false(s.on);

@@ -377,10 +377,10 @@ int main(void) {
     fixture_open();
     if (!mkdtemp(root)) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transfer),          cmocka_unit_test(test_close_anywhere),
-        cmocka_unit_test(test_close_before_open), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_raw_peers),         cmocka_unit_test(test_deadlines),
-        cmocka_unit_test(test_reset_when_open),   cmocka_unit_test(test_pipe),
+        cmocka_unit_test(test_transfer),           cmocka_unit_test(test_close_anywhere),
+        cmocka_unit_test(test_close_before_open),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_raw_peers),          cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_reset_when_open),    cmocka_unit_test(test_pipe),
         cmocka_unit_test(test_loops_side_by_side),
     };
     int rc = cmocka_run_group_tests(tests, NULL, NULL);

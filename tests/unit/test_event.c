@@ -10,20 +10,67 @@
 #include "event_eq.h"
 
 static const char *const values[] = {
-    "", "-", "true", "false", "0", "1", "01", "00", "-1", "18446744073709551615", "18446744073709551616", "99999999999999999999999",
-    "0x0", "0x", "0x00", "0x3e7", "0x3E7", "0X1", "0x00001410", "0xffffffffffffffff", "0xFFFFFFFFFFFFFFFF",
-    "0x00007FF812345678", "0x00007ff812345678", "0x1234567890123456", "0x12345678901234567",
-    "{11223344-5566-6789-1200-00000000030a}", "{11223344-5566-6789-1200-00000000030A}", "{11223344-5566-6789-aA00-000000000300}",
-    "{00000000-0000-0000-0000-000000000000}", "{11223344-5566-6789-1200-00000000030}", "{11223344x5566-6789-1200-000000000300}",
-    "2026-03-01 10:00:00.120", "2026-03-01 09:59:59.999", "1601-01-01 00:00:00.000", "1600-12-31 23:59:59.999",
-    "9999-12-31 23:59:59.999", "2024-02-29 00:00:00.000", "2023-02-29 00:00:00.000", "2023-13-01 00:00:00.000",
-    "2023-12-01 24:00:00.000", "2023-12-01 00:60:00.000", "2023-12-01T00:00:00.000", "2023-1a-01 00:00:00.000", "2000-03-01 00:00:00.00/",
-    "MD5=00112233445566778899AABBCCDDEEFF", "MD5=00112233445566778899aabbccddeeff", "MD5=00112233445566778899aabbccddeeFF",
+    "",
+    "-",
+    "true",
+    "false",
+    "0",
+    "1",
+    "01",
+    "00",
+    "-1",
+    "18446744073709551615",
+    "18446744073709551616",
+    "99999999999999999999999",
+    "0x0",
+    "0x",
+    "0x00",
+    "0x3e7",
+    "0x3E7",
+    "0X1",
+    "0x00001410",
+    "0xffffffffffffffff",
+    "0xFFFFFFFFFFFFFFFF",
+    "0x00007FF812345678",
+    "0x00007ff812345678",
+    "0x1234567890123456",
+    "0x12345678901234567",
+    "{11223344-5566-6789-1200-00000000030a}",
+    "{11223344-5566-6789-1200-00000000030A}",
+    "{11223344-5566-6789-aA00-000000000300}",
+    "{00000000-0000-0000-0000-000000000000}",
+    "{11223344-5566-6789-1200-00000000030}",
+    "{11223344x5566-6789-1200-000000000300}",
+    "2026-03-01 10:00:00.120",
+    "2026-03-01 09:59:59.999",
+    "1601-01-01 00:00:00.000",
+    "1600-12-31 23:59:59.999",
+    "9999-12-31 23:59:59.999",
+    "2024-02-29 00:00:00.000",
+    "2023-02-29 00:00:00.000",
+    "2023-13-01 00:00:00.000",
+    "2023-12-01 24:00:00.000",
+    "2023-12-01 00:60:00.000",
+    "2023-12-01T00:00:00.000",
+    "2023-1a-01 00:00:00.000",
+    "2000-03-01 00:00:00.00/",
+    "MD5=00112233445566778899AABBCCDDEEFF",
+    "MD5=00112233445566778899aabbccddeeff",
+    "MD5=00112233445566778899aabbccddeeFF",
     "SHA1=0123456789ABCDEF0123456789ABCDEF01234567,MD5=00112233445566778899AABBCCDDEEFF,"
     "SHA256=0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF,IMPHASH=00000000000000000000000000000000",
-    "MD5=00112233445566778899AABBCCDDEEFF,", "MD5=00112233445566778899AABBCCDDEEFG", "MD5=0011", "SHA512=00112233445566778899AABBCCDDEEFF",
-    "0011223344556677889900AABBCCDDEEFF", "00112233445566778899AABBCCDDEEFF", "00112233445566778899aabbccddeeff", "AABBCCDDEEFF00112233445566778899AAB",
-    "C:\\Windows\\System32\\svchost.exe", "\xed\xa0\x80 lone", "a\nb\rc\t<&>'\"", "\x01",
+    "MD5=00112233445566778899AABBCCDDEEFF,",
+    "MD5=00112233445566778899AABBCCDDEEFG",
+    "MD5=0011",
+    "SHA512=00112233445566778899AABBCCDDEEFF",
+    "0011223344556677889900AABBCCDDEEFF",
+    "00112233445566778899AABBCCDDEEFF",
+    "00112233445566778899aabbccddeeff",
+    "AABBCCDDEEFF00112233445566778899AAB",
+    "C:\\Windows\\System32\\svchost.exe",
+    "\xed\xa0\x80 lone",
+    "a\nb\rc\t<&>'\"",
+    "\x01",
 };
 
 #define N_OF(array) (sizeof(array) / sizeof *(array))
@@ -191,18 +238,22 @@ static void test_xml(void **state) {
     struct event ev = {.body = EVENT_BODY_DATA, .data = &d, .n_data = 1, .extra_xml = SLICE_LIT("<X>\r\n</X>")};
     struct buf xml = {0};
     event_write_xml(&ev, &xml);
-    assert_string_equal(buf_cstr(&xml),
-                        "<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System></System><EventData>"
-                        "<Data Name='a&apos;b'>&lt;&amp;&gt;&apos;&quot;&#13;&#10;\t\x01&#xD800;\xef\xbf\xbd\xf0\x9f\x98\x80"
-                        "</Data></EventData><X>&#13;&#10;</X></Event>");
+    assert_string_equal(
+        buf_cstr(&xml),
+        "<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System></System><EventData>"
+        "<Data Name='a&apos;b'>&lt;&amp;&gt;&apos;&quot;&#13;&#10;\t\x01&#xD800;\xef\xbf\xbd\xf0\x9f\x98\x80"
+        "</Data></EventData><X>&#13;&#10;</X></Event>");
     buf_free(&xml);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values_render_back), cmocka_unit_test(test_members_are_told_apart),
-        cmocka_unit_test(test_limits),             cmocka_unit_test(test_hostile_encodings),
-        cmocka_unit_test(test_tables),             cmocka_unit_test(test_facts),
+        cmocka_unit_test(test_values_render_back),
+        cmocka_unit_test(test_members_are_told_apart),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_hostile_encodings),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_facts),
         cmocka_unit_test(test_xml),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

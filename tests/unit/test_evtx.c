@@ -11,14 +11,12 @@
 #include <cmocka.h>
 #include <glob.h>
 
-static const char *root(void)
-{
+static const char *root(void) {
     const char *src = getenv("HAECHI_SRC");
     return src ? src : ".";
 }
 
-static struct buf load(const char *path)
-{
+static struct buf load(const char *path) {
     struct buf b = {0};
     FILE *f = fopen(path, "rb");
     if (!f) fail_msg("%s: cannot be opened", path);
@@ -29,8 +27,7 @@ static struct buf load(const char *path)
     return b;
 }
 
-static struct buf load_sample(const char *name)
-{
+static struct buf load_sample(const char *name) {
     char path[512];
     snprintf(path, sizeof path, "%s/tests/data/evtx/%s", root(), name);
     return load(path);
@@ -44,15 +41,13 @@ struct reading {
     char first_why[400];
 };
 
-static void note(struct reading *r, const struct evtx_damage *d)
-{
+static void note(struct reading *r, const struct evtx_damage *d) {
     if (!d->why[0]) return;
     if (r->n_damages++ == 0) evtx_damage_describe(d, r->first_why, sizeof r->first_why);
     r->skipped += d->skipped;
 }
 
-static void read_chunk(struct slice bytes, bool headers, bool tail, struct reading *r)
-{
+static void read_chunk(struct slice bytes, bool headers, bool tail, struct reading *r) {
     struct evtx_chunk c;
     struct evtx_damage d;
     struct evtx_record rec;
@@ -80,16 +75,14 @@ static void read_chunk(struct slice bytes, bool headers, bool tail, struct readi
     buf_free(&xml);
 }
 
-static struct reading read_file(struct slice file, bool headers, bool tail)
-{
+static struct reading read_file(struct slice file, bool headers, bool tail) {
     struct reading r = {0};
     for (size_t at = EVTX_FILE_HEADER; at < file.len; at += EVTX_CHUNK)
         read_chunk(slice_head(slice_from(file, at), EVTX_CHUNK), headers, tail, &r);
     return r;
 }
 
-static void test_samples(void **state)
-{
+static void test_samples(void **state) {
     (void)state;
     static const char *const names[][2] = {{"sysmon-made.evtx", "sysmon-made.xml"}, {"odd-made.evtx", "odd-made.xml"}};
     for (size_t i = 0; i < 2; i++) {
@@ -105,8 +98,7 @@ static void test_samples(void **state)
     }
 }
 
-static void test_file_header(void **state)
-{
+static void test_file_header(void **state) {
     (void)state;
     struct buf file = load_sample("sysmon-made.evtx");
     assert_false(evtx_file_check(slice_of(file.p, 100)).is_evtx);
@@ -121,8 +113,7 @@ static void test_file_header(void **state)
 }
 
 /* Where the n-th record of the sample begins, from the start of the file. */
-static uint32_t record_at(const struct buf *file, unsigned n)
-{
+static uint32_t record_at(const struct buf *file, unsigned n) {
     uint32_t at = EVTX_FILE_HEADER + 512;
     while (n--) at += (uint32_t)file->p[at + 4] | (uint32_t)file->p[at + 5] << 8;
     return at;
@@ -130,8 +121,7 @@ static uint32_t record_at(const struct buf *file, unsigned n)
 
 enum spoil { BYTES, CUT, ZERO_REST, NO_SIGNATURE, EARLY_FREE, NO_FREE };
 
-static void spoil(struct buf *file, enum spoil how, unsigned record, uint32_t offset, uint8_t mask)
-{
+static void spoil(struct buf *file, enum spoil how, unsigned record, uint32_t offset, uint8_t mask) {
     uint32_t at = record_at(file, record), chunk = EVTX_FILE_HEADER;
     switch (how) {
     case BYTES: file->p[at + offset] ^= mask; break;
@@ -146,8 +136,7 @@ static void spoil(struct buf *file, enum spoil how, unsigned record, uint32_t of
     }
 }
 
-static void test_damage(void **state)
-{
+static void test_damage(void **state) {
     (void)state;
     static const struct {
         const char *name;
@@ -193,8 +182,7 @@ static void test_damage(void **state)
 }
 
 /* Each byte of the records and headers inverted: only what depends on that byte may be lost, and nothing silently. */
-static void test_every_byte(void **state)
-{
+static void test_every_byte(void **state) {
     (void)state;
     struct buf file = load_sample("odd-made.evtx"), work = {0};
     uint32_t end = record_at(&file, 6);
@@ -218,8 +206,7 @@ static void test_every_byte(void **state)
     buf_free(&file);
 }
 
-static void test_unused_chunks(void **state)
-{
+static void test_unused_chunks(void **state) {
     (void)state;
     static uint8_t bytes[EVTX_CHUNK];
     struct evtx_chunk c;
@@ -231,8 +218,7 @@ static void test_unused_chunks(void **state)
 }
 
 #ifdef HAECHI_TEST_HOOKS
-static void test_no_memory(void **state)
-{
+static void test_no_memory(void **state) {
     (void)state;
     struct buf file = load_sample("sysmon-made.evtx");
     for (unsigned long nth = 1; nth < 8; nth++) {
@@ -255,8 +241,7 @@ static void test_no_memory(void **state)
 }
 #endif
 
-static void compare_with_reference(const char *path)
-{
+static void compare_with_reference(const char *path) {
     struct buf file = load(path);
     struct reading r = read_file(buf_slice(&file), true, false);
     const char *tmp = getenv("TMPDIR");
@@ -273,8 +258,7 @@ static void compare_with_reference(const char *path)
     buf_free(&file);
 }
 
-static void test_real_files(void **state)
-{
+static void test_real_files(void **state) {
     (void)state;
     const char *shared = getenv("HAECHI_SHARED");
     char pattern[512];
@@ -292,8 +276,7 @@ static void test_real_files(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples),    cmocka_unit_test(test_file_header),   cmocka_unit_test(test_damage),
         cmocka_unit_test(test_every_byte), cmocka_unit_test(test_unused_chunks),

@@ -19,8 +19,13 @@ static struct event_data data[] = {
     {{NULL, 0}, TEXT("unnamed needle"), EVENT_DATA},
 };
 static const struct event sample = {
-    .event_id = {3, true, {0}}, .keywords = {0x8000000000000000, true, {0}}, .computer = TEXT("PC1.example.test"),
-    .channel = TEXT("Microsoft-Windows-Sysmon/Operational"), .body = EVENT_BODY_DATA, .data = data, .n_data = 8,
+    .event_id = {3, true, {0}},
+    .keywords = {0x8000000000000000, true, {0}},
+    .computer = TEXT("PC1.example.test"),
+    .channel = TEXT("Microsoft-Windows-Sysmon/Operational"),
+    .body = EVENT_BODY_DATA,
+    .data = data,
+    .n_data = 8,
 };
 
 static const struct {
@@ -89,8 +94,10 @@ static void test_doubled_percent(void **state) {
         {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine = del %TEMP%\\a", NULL, true},
         {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine = del %%TEMP%%\\a", NULL, true},
         {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine != del %TEMP%\\a", NULL, false},
-        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine contains l %temp%\\", NULL, true},
-        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine !contains %TEMP%\\", NULL, false},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine contains l %temp%\\", NULL,
+         true},
+        {"Microsoft-Windows-Sysmon", "CommandLine", 1, "del %%TEMP%%\\a", "CommandLine !contains %TEMP%\\", NULL,
+         false},
         {"Microsoft-Windows-Sysmon", "commandline", 1, "%%A%%%%B%%", "CommandLine like %A%%B%", NULL, true},
         {"Microsoft-Windows-Sysmon", "CommandLine", 1, "100% %%", "CommandLine endswith 100% %", NULL, true},
         {"Microsoft-Windows-Sysmon", "CommandLine", 1, "100% %%", "CommandLine = 100% %%%", NULL, false},
@@ -105,8 +112,11 @@ static void test_doubled_percent(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct event_data d = {slice_str(rows[i].field), slice_str(rows[i].value), EVENT_DATA};
-        struct event ev = {.provider = slice_str(rows[i].provider), .event_id = {rows[i].id, true, {0}},
-                           .body = EVENT_BODY_DATA, .data = &d, .n_data = 1};
+        struct event ev = {.provider = slice_str(rows[i].provider),
+                           .event_id = {rows[i].id, true, {0}},
+                           .body = EVENT_BODY_DATA,
+                           .data = &d,
+                           .n_data = 1};
         struct filter f = {0};
         if (rows[i].where) assert_int_equal(filter_add_where(&f, rows[i].where, NULL), ST_OK);
         if (rows[i].search) filter_set_search(&f, rows[i].search);
@@ -143,7 +153,8 @@ static void test_mistakes(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct filter f = {0};
         struct error err = {0};
-        if (!filter_add_where(&f, bad[i][0], &err) || !strstr(err.msg, bad[i][1])) fail_msg("%s: '%s'", bad[i][0], err.msg);
+        if (!filter_add_where(&f, bad[i][0], &err) || !strstr(err.msg, bad[i][1]))
+            fail_msg("%s: '%s'", bad[i][0], err.msg);
         filter_deinit(&f);
     }
     struct filter f = {0};
@@ -161,7 +172,8 @@ static void test_mistakes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conditions), cmocka_unit_test(test_doubled_percent),
+        cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_doubled_percent),
         cmocka_unit_test(test_all_conditions_and_search),
         cmocka_unit_test(test_mistakes),
     };

@@ -80,8 +80,8 @@ static void free_agent(struct agent *a) {
 }
 
 static struct token make_token(struct world *w, uint64_t uses, uint64_t expires_s, char id[17]) {
-    struct fleet_token_request r = {.role = "enroll", .group = "lab", .address = "127.0.0.1:7443", .uses = uses,
-                                    .expires_s = expires_s};
+    struct fleet_token_request r = {
+        .role = "enroll", .group = "lab", .address = "127.0.0.1:7443", .uses = uses, .expires_s = expires_s};
     struct buf text = {0};
     struct fleet_token t;
     struct token raw;
@@ -97,9 +97,14 @@ static struct token make_token(struct world *w, uint64_t uses, uint64_t expires_
 }
 
 static struct fleet_enrolled enroll(struct world *w, const struct token *t, const struct agent *a, const char *name) {
-    struct fleet_enroll_request r = {.token_id = slice_of(t->id, TOKEN_ID_LEN), .token_secret = slice_of(t->secret, TOKEN_SECRET_LEN),
-                                     .csr_der = buf_slice(&a->csr), .host_name = slice_str(name), .os = SLICE_LIT("Linux\x01"),
-                                     .machine_id = SLICE_LIT("m1"), .agent_version = SLICE_LIT("0.1"), .address = "127.0.0.1:5",
+    struct fleet_enroll_request r = {.token_id = slice_of(t->id, TOKEN_ID_LEN),
+                                     .token_secret = slice_of(t->secret, TOKEN_SECRET_LEN),
+                                     .csr_der = buf_slice(&a->csr),
+                                     .host_name = slice_str(name),
+                                     .os = SLICE_LIT("Linux\x01"),
+                                     .machine_id = SLICE_LIT("m1"),
+                                     .agent_version = SLICE_LIT("0.1"),
+                                     .address = "127.0.0.1:5",
                                      .agent_time = the_time};
     struct fleet_enrolled ret;
     struct error err = {0};
@@ -121,9 +126,11 @@ static struct tls_peer peer_of(const struct fleet_enrolled *e) {
     return p;
 }
 
-static void expect_refused(struct world *w, const struct token *t, const struct agent *a, const char *name, const char *says) {
+static void expect_refused(struct world *w, const struct token *t, const struct agent *a, const char *name,
+                           const char *says) {
     struct fleet_enrolled e = enroll(w, t, a, name);
-    if (e.result != ENROLL_REFUSED || !strstr(e.reason, says)) fail_msg("wanted '%s', got %d '%s'", says, e.result, e.reason);
+    if (e.result != ENROLL_REFUSED || !strstr(e.reason, says))
+        fail_msg("wanted '%s', got %d '%s'", says, e.result, e.reason);
     assert_int_equal(e.certificate.len, 0);
     enrolled_free(&e);
 }
@@ -176,7 +183,8 @@ static void test_refusals(void **state) {
     assert_int_equal(fleet_token_revoke(w->fleet, "test", revoked_id, &err), ST_OK);
     expect_refused(w, &revoked, &a, "PC-1", "was revoked");
     static const char *const bad_names[] = {"", "a b", "1234", "-x", "a/b", "\xff"};
-    for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++) expect_refused(w, &good, &a, bad_names[i], "is no host name");
+    for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++)
+        expect_refused(w, &good, &a, bad_names[i], "is no host name");
     struct agent broken = make_agent("x");
     broken.csr.p[broken.csr.len - 5] ^= 1;
     expect_refused(w, &good, &broken, "PC-1", "certificate request");
@@ -275,7 +283,9 @@ static void test_revocation(void **state) {
 }
 
 static enum status begin(struct world *w, const char *machine, const char *boot, const char *instance, uint64_t *s) {
-    struct fleet_presence p = {.address = "127.0.0.1:1", .machine_id = slice_str(machine), .boot_id = slice_str(boot),
+    struct fleet_presence p = {.address = "127.0.0.1:1",
+                               .machine_id = slice_str(machine),
+                               .boot_id = slice_str(boot),
                                .instance = slice_str(instance)};
     return fleet_session_begin(w->fleet, 1, &p, s, NULL);
 }
@@ -289,11 +299,36 @@ static void test_clones(void **state) {
         } a, b, c;
         enum status second, third;
     } cases[] = {
-        {"send beside run", {"m", "b", "place--1random-1"}, {"m", "b", "place--1random-2"}, {"m", "b", "place--1random-3"}, ST_OK, ST_OK},
-        {"copied folder", {"m", "b", "place--1random-1"}, {"m", "b", "place--2random-2"}, {"m", "b", "place--1random-1"}, ST_DENIED, ST_DENIED},
-        {"other machine", {"m", "b", "place--1random-1"}, {"n", "c", "place--2random-2"}, {"m", "b", "place--1random-1"}, ST_DENIED, ST_DENIED},
-        {"reboot", {"m", "b", "place--1random-1"}, {"m", "c", "place--2random-2"}, {"m", "c", "place--2random-3"}, ST_OK, ST_OK},
-        {"two boots alive", {"m", "b", "place--1random-1"}, {"m", "c", "place--2random-2"}, {"m", "b", "place--1random-1"}, ST_OK, ST_DENIED},
+        {"send beside run",
+         {"m", "b", "place--1random-1"},
+         {"m", "b", "place--1random-2"},
+         {"m", "b", "place--1random-3"},
+         ST_OK,
+         ST_OK},
+        {"copied folder",
+         {"m", "b", "place--1random-1"},
+         {"m", "b", "place--2random-2"},
+         {"m", "b", "place--1random-1"},
+         ST_DENIED,
+         ST_DENIED},
+        {"other machine",
+         {"m", "b", "place--1random-1"},
+         {"n", "c", "place--2random-2"},
+         {"m", "b", "place--1random-1"},
+         ST_DENIED,
+         ST_DENIED},
+        {"reboot",
+         {"m", "b", "place--1random-1"},
+         {"m", "c", "place--2random-2"},
+         {"m", "c", "place--2random-3"},
+         ST_OK,
+         ST_OK},
+        {"two boots alive",
+         {"m", "b", "place--1random-1"},
+         {"m", "c", "place--2random-2"},
+         {"m", "b", "place--1random-1"},
+         ST_OK,
+         ST_DENIED},
     };
     char id[17];
     struct token t = make_token(w, 1, 0, id);
@@ -304,7 +339,8 @@ static void test_clones(void **state) {
         struct cuts cuts = {0};
         struct error err = {0};
         fleet_on_cut(w->fleet, on_cut, &cuts);
-        if (begin(w, cases[i].a.machine, cases[i].a.boot, cases[i].a.instance, &s[0])) fail_msg("%s: first", cases[i].name);
+        if (begin(w, cases[i].a.machine, cases[i].a.boot, cases[i].a.instance, &s[0]))
+            fail_msg("%s: first", cases[i].name);
         enum status second = begin(w, cases[i].b.machine, cases[i].b.boot, cases[i].b.instance, &s[1]);
         if (second != cases[i].second) fail_msg("%s: second is %s", cases[i].name, status_name(second));
         enum status third = begin(w, cases[i].c.machine, cases[i].c.boot, cases[i].c.instance, &s[2]);

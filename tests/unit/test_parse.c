@@ -11,7 +11,8 @@
 #include "event_eq.h"
 #include "parse.h"
 
-#define HEAD "<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System><EventID>1</EventID></System>"
+#define HEAD \
+    "<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System><EventID>1</EventID></System>"
 #define N_OF(array) (sizeof(array) / sizeof *(array))
 
 static struct parser *parser;
@@ -112,7 +113,8 @@ static const struct sample {
 #define V(text) text, sizeof(text) - 1
     {"plain.xml", XML_DOCUMENT, 1, 0, "ProcessId", V("5000")},
     {"control.xml", XML_DOCUMENT, 1, 0, "CommandLine",
-     V("a\x01" "b\x1f\x01\x1f\t\r\n\xef\xbf\xbe\xef\xbf\xbf\xf4\x8f\xbf\xbd\xf4\x8f\xbf\xbdself")},
+     V("a\x01"
+       "b\x1f\x01\x1f\t\r\n\xef\xbf\xbe\xef\xbf\xbf\xf4\x8f\xbf\xbd\xf4\x8f\xbf\xbdself")},
     {"surrogate.xml", XML_DOCUMENT, 1, 0, "CommandLine", V("x\xed\xa0\x80y\xed\xb0\x80\xf0\x9f\x98\x80z")},
     {"surrogate_raw.xml", XML_DOCUMENT, 1, 0, "CommandLine", V("x\xed\xa0\x80y\xed\xb0\x80")},
     {"invalid_utf8.xml", XML_DOCUMENT, 1, 0, "CommandLine", V("x\xef\xbf\xbd\xef\xbf\xbdy")},
@@ -154,7 +156,8 @@ static void test_samples(void **state) {
     static const size_t chunks[] = {1, 7, 1 << 20};
     for (size_t i = 0; i < N_OF(samples); i++) {
         struct buf doc = {0};
-        if (!read_file("tests/data/xml", samples[i].file, &doc)) fail_msg("tests/data/xml/%s is missing", samples[i].file);
+        if (!read_file("tests/data/xml", samples[i].file, &doc))
+            fail_msg("tests/data/xml/%s is missing", samples[i].file);
         for (size_t k = 0; k < N_OF(chunks); k++) {
             struct counts n = read_document(samples[i].file, buf_slice(&doc), samples[i].form, chunks[k]);
             if (n.events != samples[i].events || n.bad != samples[i].bad)
@@ -252,8 +255,9 @@ static void test_split_goes_on(void **state) {
 static void test_content_hash(void **state) {
     (void)state;
     static const char *const renderings[] = {
-        HEAD "<EventData><Data Name='RuleName'></Data><Data Name='ProcessGuid'>{AABBCCDD-5566-6789-1200-000000000300}</Data>"
-             "<Data Name='GrantedAccess'>0x1410</Data></EventData></Event>",
+        HEAD
+        "<EventData><Data Name='RuleName'></Data><Data Name='ProcessGuid'>{AABBCCDD-5566-6789-1200-000000000300}</Data>"
+        "<Data Name='GrantedAccess'>0x1410</Data></EventData></Event>",
         "<Event xmlns=\"http://schemas.microsoft.com/win/2004/08/events/event\">\n  <System>\n    <EventID>1</EventID>\n  </System>\n"
         "  <EventData>\n    <Data Name=\"RuleName\" />\n    <Data Name=\"ProcessGuid\">{aabbccdd-5566-6789-1200-000000000300}"
         "</Data>\n    <Data Name=\"GrantedAccess\">0x1410</Data>\n  </EventData>\n</Event>",
@@ -279,12 +283,18 @@ static const struct {
     enum xml_form form;
     size_t events, bad;
 } real[] = {
-    {"ecs/sysmon-9.01.xml", XML_DOCUMENT, 32, 0},         {"ecs/sysmon-9.01.full.xml", XML_DOCUMENT, 32, 0},
-    {"ecs/sysmon-9.01.rendered.xml", XML_DOCUMENT, 32, 0}, {"ecs/sysmon-10.2-dns.full.xml", XML_DOCUMENT, 156, 0},
-    {"ecs/sysmon-10.2-dns.rendered.xml", XML_DOCUMENT, 156, 0}, {"ecs/sysmon-11-registry.full.xml", XML_DOCUMENT, 5, 0},
-    {"ecs/sysmon-12-processcreate.full.xml", XML_DOCUMENT, 1, 0}, {"ecs/sysmon-13-clipboardchange.full.xml", XML_DOCUMENT, 1, 0},
-    {"linux/sysmon.log", XML_SYSLOG, 36, 0},              {"linux/made.log", XML_SYSLOG, 9, 1},
-    {"linux/sigmacatch.log", XML_SYSLOG, 1, 0},           {"linux/trustedsec.log", XML_SYSLOG, 1, 0},
+    {"ecs/sysmon-9.01.xml", XML_DOCUMENT, 32, 0},
+    {"ecs/sysmon-9.01.full.xml", XML_DOCUMENT, 32, 0},
+    {"ecs/sysmon-9.01.rendered.xml", XML_DOCUMENT, 32, 0},
+    {"ecs/sysmon-10.2-dns.full.xml", XML_DOCUMENT, 156, 0},
+    {"ecs/sysmon-10.2-dns.rendered.xml", XML_DOCUMENT, 156, 0},
+    {"ecs/sysmon-11-registry.full.xml", XML_DOCUMENT, 5, 0},
+    {"ecs/sysmon-12-processcreate.full.xml", XML_DOCUMENT, 1, 0},
+    {"ecs/sysmon-13-clipboardchange.full.xml", XML_DOCUMENT, 1, 0},
+    {"linux/sysmon.log", XML_SYSLOG, 36, 0},
+    {"linux/made.log", XML_SYSLOG, 9, 1},
+    {"linux/sigmacatch.log", XML_SYSLOG, 1, 0},
+    {"linux/trustedsec.log", XML_SYSLOG, 1, 0},
 };
 
 static const char *shared_folder(void) {
@@ -326,7 +336,8 @@ static struct counts read_command(const char *name, const char *command) {
 static void test_bench_corpus(void **state) {
     (void)state;
     char command[700];
-    snprintf(command, sizeof command, "zstdcat '%s/data/bench/sysmon-100k.xml.zst' 2>/dev/null | head -n 20000", shared_folder());
+    snprintf(command, sizeof command, "zstdcat '%s/data/bench/sysmon-100k.xml.zst' 2>/dev/null | head -n 20000",
+             shared_folder());
     struct counts n = read_command("bench corpus", command);
     if (!n.events) skip();
     assert_int_equal(n.events, 20000);
@@ -336,7 +347,8 @@ static void test_bench_corpus(void **state) {
 static void test_reference_readings(void **state) {
     (void)state;
     char command[1200];
-    snprintf(command, sizeof command, "cd '%s/data' 2>/dev/null && python3 tools/ref_to_xml.py evtx/*.jsonl ecs/*.jsonl 2>/dev/null",
+    snprintf(command, sizeof command,
+             "cd '%s/data' 2>/dev/null && python3 tools/ref_to_xml.py evtx/*.jsonl ecs/*.jsonl 2>/dev/null",
              shared_folder());
     struct counts n = read_command("reference readings", command);
     if (!n.events) skip();
@@ -346,9 +358,10 @@ static void test_reference_readings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),       cmocka_unit_test(test_refused),      cmocka_unit_test(test_bombs),
-        cmocka_unit_test(test_split_goes_on), cmocka_unit_test(test_content_hash), cmocka_unit_test(test_real_files),
-        cmocka_unit_test(test_bench_corpus),  cmocka_unit_test(test_reference_readings),
+        cmocka_unit_test(test_samples),      cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_bombs),        cmocka_unit_test(test_split_goes_on),
+        cmocka_unit_test(test_content_hash), cmocka_unit_test(test_real_files),
+        cmocka_unit_test(test_bench_corpus), cmocka_unit_test(test_reference_readings),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

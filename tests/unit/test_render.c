@@ -10,19 +10,22 @@
 #define TEXT(s) SLICE_LIT(s)
 
 static struct event_data data[] = {
-    {TEXT("A"), TEXT("x\x01\"\\\n"), EVENT_DATA},
-    {TEXT("A"), TEXT("again"), EVENT_DATA},
-    {{NULL, 0}, TEXT("first"), EVENT_DATA},
-    {TEXT("param2"), TEXT("named so"), EVENT_DATA},
-    {{NULL, 0}, TEXT("second"), EVENT_DATA},
-    {TEXT("S"), TEXT("\xed\xa0\x80"), EVENT_DATA},
+    {TEXT("A"), TEXT("x\x01\"\\\n"), EVENT_DATA}, {TEXT("A"), TEXT("again"), EVENT_DATA},
+    {{NULL, 0}, TEXT("first"), EVENT_DATA},       {TEXT("param2"), TEXT("named so"), EVENT_DATA},
+    {{NULL, 0}, TEXT("second"), EVENT_DATA},      {TEXT("S"), TEXT("\xed\xa0\x80"), EVENT_DATA},
     {{NULL, 0}, TEXT("00FF"), EVENT_BINARY},
 };
 
 static struct event sample(void) {
-    return (struct event){.provider = TEXT("P"), .event_id = {1, true, {0}}, .time = UINT64_C(133400000000000001),
-                          .time_digits = 7, .channel = TEXT("C"), .computer = TEXT("=cmd()"), .body = EVENT_BODY_DATA,
-                          .data = data, .n_data = sizeof data / sizeof *data};
+    return (struct event){.provider = TEXT("P"),
+                          .event_id = {1, true, {0}},
+                          .time = UINT64_C(133400000000000001),
+                          .time_digits = 7,
+                          .channel = TEXT("C"),
+                          .computer = TEXT("=cmd()"),
+                          .body = EVENT_BODY_DATA,
+                          .data = data,
+                          .n_data = sizeof data / sizeof *data};
 }
 
 static void test_json(void **state) {

@@ -25,8 +25,7 @@ static struct pki {
 static const char *const both_alpn[] = {TLS_ALPN_AGENT, TLS_ALPN_ENROLL, NULL};
 static const char *const names[] = {"collector.example", "127.0.0.1", NULL};
 
-static void issue(struct pki *p, uint64_t now, uint64_t valid_s)
-{
+static void issue(struct pki *p, uint64_t now, uint64_t valid_s) {
     struct error err;
     struct buf csr = {0};
     buf_clear(&p->agent);
@@ -41,8 +40,7 @@ static void issue(struct pki *p, uint64_t now, uint64_t valid_s)
     buf_free(&csr);
 }
 
-static void make_pki(struct pki *p)
-{
+static void make_pki(struct pki *p) {
     struct error err;
     uint64_t now = clock_wall();
     *p = (struct pki){0};
@@ -51,15 +49,13 @@ static void make_pki(struct pki *p)
     issue(p, now, 30 * DAY_S);
 }
 
-static void free_pki(struct pki *p)
-{
+static void free_pki(struct pki *p) {
     ca_free(&p->ca);
     struct buf *all[] = {&p->ca_pem, &p->ca_key, &p->server, &p->server_key, &p->agent, &p->agent_key};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) buf_free(all[i]);
 }
 
-static struct tls_server_options server_options(void)
-{
+static struct tls_server_options server_options(void) {
     return (struct tls_server_options){.certificate_pem = buf_slice(&ours.server),
                                        .key_pem = buf_slice(&ours.server_key),
                                        .client_ca_pem = buf_slice(&ours.ca_pem),
@@ -68,8 +64,7 @@ static struct tls_server_options server_options(void)
                                        .alpn_required = true};
 }
 
-static struct tls_client_options client_options(void)
-{
+static struct tls_client_options client_options(void) {
     return (struct tls_client_options){.ca_pem = buf_slice(&ours.ca_pem),
                                        .certificate_pem = buf_slice(&ours.agent),
                                        .key_pem = buf_slice(&ours.agent_key),
@@ -84,8 +79,7 @@ struct pair {
 };
 
 /* Moves bytes from one to the other, `step` at a time (0: all). */
-static void move(struct tls *from, struct tls *to, size_t step)
-{
+static void move(struct tls *from, struct tls *to, size_t step) {
     struct buf b = {0};
     tls_take_output(from, &b);
     for (size_t at = 0; at < b.len;) {
@@ -97,8 +91,7 @@ static void move(struct tls *from, struct tls *to, size_t step)
     buf_free(&b);
 }
 
-static void run_handshake(struct pair *p, size_t step)
-{
+static void run_handshake(struct pair *p, size_t step) {
     p->cst = p->sst = ST_AGAIN;
     for (int i = 0; i < 20 && (p->cst == ST_AGAIN || p->sst == ST_AGAIN); i++) {
         if (p->cst == ST_AGAIN) p->cst = tls_handshake(p->client, &p->cerr);
@@ -118,8 +111,7 @@ static void run_handshake(struct pair *p, size_t step)
 }
 
 static void make_pair(struct pair *p, const struct tls_client_options *co, const struct tls_server_options *so,
-                      const char *name)
-{
+                      const char *name) {
     *p = (struct pair){0};
     struct error err = {0};
     enum status st = tls_client_config(co, &p->cc, &err);
@@ -130,16 +122,14 @@ static void make_pair(struct pair *p, const struct tls_client_options *co, const
     p->server = tls_new(p->sc, NULL);
 }
 
-static void free_pair(struct pair *p)
-{
+static void free_pair(struct pair *p) {
     tls_free(&p->client);
     tls_free(&p->server);
     tls_config_free(&p->cc);
     tls_config_free(&p->sc);
 }
 
-static void echo(struct pair *p, size_t len)
-{
+static void echo(struct pair *p, size_t len) {
     uint8_t *sent = mem_alloc(len), *got = mem_alloc(len + 1);
     tls_random(sent, len);
     assert_int_equal(tls_write(p->client, slice_of(sent, len), &p->cerr), ST_OK);
@@ -154,8 +144,7 @@ static void echo(struct pair *p, size_t len)
     mem_free(got);
 }
 
-static void test_mutual(void **state)
-{
+static void test_mutual(void **state) {
     (void)state;
     struct tls_server_options so = server_options();
     struct tls_client_options co = client_options();
@@ -203,8 +192,7 @@ static void test_mutual(void **state)
 
 static enum status verdict;
 static int n_admits;
-static enum status admit(void *ctx, const struct tls_peer *peer)
-{
+static enum status admit(void *ctx, const struct tls_peer *peer) {
     (void)ctx;
     n_admits++;
     assert_string_equal(peer->common_name, "host:17");
@@ -242,11 +230,7 @@ static const struct {
      .server = ST_AUTH,
      .client_says = "unknown CA",
      .server_says = "does not trust our CA"},
-    {.name = "wrong pin",
-     .trust = TRUST_WRONG_PIN,
-     .client = ST_AUTH,
-     .server = ST_AUTH,
-     .client_says = "wrong pin"},
+    {.name = "wrong pin", .trust = TRUST_WRONG_PIN, .client = ST_AUTH, .server = ST_AUTH, .client_says = "wrong pin"},
     {.name = "right CA, wrong pin",
      .trust = TRUST_CA_WRONG_PIN,
      .client = ST_AUTH,
@@ -324,8 +308,7 @@ static const struct {
      .server_says = "no ALPN"},
 };
 
-static void test_who_is_let_in(void **state)
-{
+static void test_who_is_let_in(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof meetings / sizeof *meetings; i++) {
         print_message("  %s\n", meetings[i].name);
@@ -372,8 +355,7 @@ static void test_who_is_let_in(void **state)
     }
 }
 
-static void test_time(void **state)
-{
+static void test_time(void **state) {
     (void)state;
     uint64_t now = clock_wall();
     static const struct {
@@ -431,8 +413,7 @@ static void test_time(void **state)
 #endif
 }
 
-static void test_bad_configurations(void **state)
-{
+static void test_bad_configurations(void **state) {
     (void)state;
     struct error err;
     struct tls_config *c = NULL;
@@ -455,8 +436,7 @@ static void test_bad_configurations(void **state)
     tls_config_free(&c);
 }
 
-static void test_damage(void **state)
-{
+static void test_damage(void **state) {
     (void)state;
     struct tls_server_options so = server_options();
     struct tls_client_options co = client_options();
@@ -491,8 +471,7 @@ static void test_damage(void **state)
 #define N_THREADS 4
 static struct tls_config *shared_client, *shared_server;
 
-static void *handshakes(void *ctx)
-{
+static void *handshakes(void *ctx) {
     int *n = ctx;
     for (int i = 0; i < 6; i++) {
         struct pair p = {.client = tls_new(shared_client, NULL), .server = tls_new(shared_server, NULL)};
@@ -513,15 +492,13 @@ static void *handshakes(void *ctx)
     return NULL;
 }
 
-static enum status admit_all(void *ctx, const struct tls_peer *peer)
-{
+static enum status admit_all(void *ctx, const struct tls_peer *peer) {
     (void)ctx;
     (void)peer;
     return ST_OK;
 }
 
-static void test_threads(void **state)
-{
+static void test_threads(void **state) {
     (void)state;
     struct tls_server_options so = server_options();
     struct tls_client_options co = client_options();
@@ -539,8 +516,7 @@ static void test_threads(void **state)
     tls_config_free(&shared_server);
 }
 
-static void test_csr_names(void **state)
-{
+static void test_csr_names(void **state) {
     (void)state;
     struct buf csr = {0};
     static const struct {
@@ -566,8 +542,7 @@ static void test_csr_names(void **state)
     buf_free(&csr);
 }
 
-int main(void)
-{
+int main(void) {
     tls_global_init();
     tls_global_init();
     make_pki(&ours);
