@@ -156,11 +156,14 @@ static struct evtlog_step on_too_large(struct evtlog_policy *p, uint64_t now_ms)
 struct evtlog_step evtlog_on_next(struct evtlog_policy *p, unsigned error, unsigned n, uint64_t now_ms) {
     switch (error) {
     case EVTLOG_OK:
-        if (!n) break; /* success with nothing is nothing */
-        on_good(p, n);
-        return step(EVTLOG_READ);
+        if (n) {
+            on_good(p, n);
+            return step(EVTLOG_READ);
+        }
+        p->drain_at = now_ms + EVTLOG_AGAIN_MS; /* success with nothing is not the end either */
+        return step(EVTLOG_WAIT);
+    case EVTLOG_TIMEOUT: p->drain_at = now_ms + EVTLOG_AGAIN_MS; return step(EVTLOG_WAIT);
     case EVTLOG_NO_MORE_ITEMS: p->fails = 0; break;
-    case EVTLOG_TIMEOUT: break;
     case EVTLOG_RPC_BOUND: return on_too_large(p, now_ms);
     case EVTLOG_INVALID_OPERATION: p->doubt = true; return step(EVTLOG_CHECK);
     default: return fail(p, error, now_ms);

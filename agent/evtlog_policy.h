@@ -20,6 +20,7 @@
 #define EVTLOG_BATCH_START 64u
 #define EVTLOG_BATCH_MAX 128u
 #define EVTLOG_DRAIN_MS 10000u /* look without a signal: a wake-up may be lost */
+#define EVTLOG_AGAIN_MS 1000u  /* the same after a call that neither gave records nor said that there are none */
 #define EVTLOG_CHECK_MS 10000u /* compare with the log's own numbers; two such looks find a dead subscription */
 #define EVTLOG_RENDER_START (64u * 1024)
 #define EVTLOG_RENDER_MAX (4u * 1024 * 1024)
