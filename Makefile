@@ -5,10 +5,11 @@
 #   make test             install what is missing, build, run all tests (T=PATTERN runs a subset)
 #   make unit | integration | fuzz | cross
 #                         one kind of test only (T=PATTERN; FUZZ_TIME=20 seconds a target)
+#   make windows          cross-build haechi-agent.exe into build/windows/ (SETUP=windows installs the tools)
 #   make bench            build and run the benchmarks
 #   make lint             clang-format, clang-tidy, cppcheck            make format   let clang-format rewrite
 #   make layering         who may include what
-#   make setup            install the packages that are missing (SETUP="build test lint")
+#   make setup            install the packages that are missing (SETUP="build test windows wine lint")
 #   make deps             only build the source dependencies (mbedTLS, yyjson, llhttp)
 #   make install          programs, man pages, units, configuration (DESTDIR=, PREFIX=/usr/local, SYSCONFDIR=/etc)
 #   make clean            remove the objects of all flavours, keep the dependencies
@@ -30,6 +31,8 @@ MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/sh
 
 VERSION := 0.1.0
+comma := ,
+space := $(subst ,, )
 
 # ---- flavours -------------------------------------------------------------------------------------------------------
 
@@ -346,9 +349,56 @@ $(CROSS)/%.o: %.c $(CROSS)/include/.done | $(DEP_STAMPS) $(GEN_HDR)
 	$(Q)$(MINGW) $(CROSS_FLAGS) $(call includes,$<) -MMD -MP -c $< -o $@
 -include $(shell find $(CROSS) -name '*.d' 2>/dev/null)
 
+# ---- the Windows agent: one file, from pinned sources; the same bytes in every folder ---------------------------------
+# -fdata-sections stays away: on this target zeroed arrays would lie in the file.
+
+MINGW_AR      ?= $(MINGW:%gcc=%gcc-ar)
+MINGW_WINDRES ?= $(MINGW:%gcc=%windres)
+MINGW_WINDMC  ?= $(MINGW:%gcc=%windmc)
+WINDOWS_DEPS  ?= $(DEPS)/windows-$(shell cat deploy/deps/windows.sh deploy/deps/fetch.sh deploy/deps/haechi_mbedtls.h | cksum | cut -d ' ' -f 1)
+WINDOWS       := $(BUILDROOT)/windows
+WINDOWS_SRC   := $(filter %.c,$(CROSS_SRC:$(OBJ)/%=%))
+WINDOWS_OBJ   := $(WINDOWS_SRC:%.c=$(WINDOWS)/%.o)
+WINDOWS_FLAGS = $(STD) $(WARN) $(WARN_SAN) -Werror -Os -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
+                -ffunction-sections -fno-ident -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
+                -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILDROOT)=build -DXML_STATIC -isystem $(WINDOWS_DEPS)/include
+WINDOWS_LIBS  = -L$(WINDOWS_DEPS)/lib -lmbedtls -luv -lzstd -lprotobuf-c -lexpat -lxxhash -lwevtapi -lcrypt32 -lws2_32 -liphlpapi \
+                -luserenv -lole32 -ldbghelp -lshell32 -luser32 -ladvapi32 -lbcrypt
+WINDOWS_LINK  = $(MINGW) -static -s -fstack-protector-strong -Wl,--gc-sections -Wl,--no-insert-timestamp
+
+.PHONY: windows
+windows: $(WINDOWS)/haechi-agent.exe
+$(WINDOWS)/flags: FORCE
+	@mkdir -p $(@D); echo '$(MINGW) $(subst ','\'',$(WINDOWS_FLAGS)) $(WINDOWS_LINK)' >$@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+$(WINDOWS_DEPS)/.done: ; @CC='$(MINGW)' AR='$(MINGW_AR)' deploy/deps/windows.sh $(@D)
+$(WINDOWS)/gen/%.o: $(GEN)/%.c $(WINDOWS)/flags $(WINDOWS_DEPS)/.done
+	$(call say,WIN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(MINGW) $(WINDOWS_FLAGS) -Wno-missing-braces -I$(GEN) -MMD -MP -c $< -o $@
+$(WINDOWS)/%.o: %.c $(WINDOWS)/flags $(WINDOWS_DEPS)/.done | $(GEN_HDR)
+	$(call say,WIN,$<)
+	@mkdir -p $(@D)
+	$(Q)$(MINGW) $(WINDOWS_FLAGS) $(filter-out -isystem $(MBEDTLS)/include,$(call includes,$<)) $(TLS_DEF) -MMD -MP -c $< -o $@
+$(WINDOWS)/messages.rc: deploy/windows/messages.mc
+	@mkdir -p $(@D)
+	$(Q)$(MINGW_WINDMC) -b -h $(@D) -r $(@D) $<
+$(WINDOWS)/agent.res: deploy/windows/agent.rc deploy/windows/agent.manifest $(WINDOWS)/messages.rc
+	$(call say,RC,$<)
+	$(Q)cat deploy/windows/agent.rc $(WINDOWS)/messages.rc >$(WINDOWS)/all.rc
+	$(Q)$(MINGW_WINDRES) -Ideploy/windows -I$(WINDOWS) '-DVERSION_TEXT=\"$(VERSION)\"' \
+	    -DVERSION_NUMBERS=$(subst $(space),$(comma),$(subst ., ,$(VERSION))),0 -O coff $(WINDOWS)/all.rc -o $@
+$(WINDOWS)/libagent.a: $(filter-out $(WINDOWS)/agent/main.o,$(WINDOWS_OBJ)) $(GEN_SRC:$(GEN)/%.c=$(WINDOWS)/gen/%.o)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(MINGW_AR) crD $@ $^
+$(WINDOWS)/haechi-agent.exe: $(WINDOWS)/agent/main.o $(WINDOWS)/libagent.a $(WINDOWS)/agent.res
+	$(call say,LINK,$@)
+	$(Q)$(WINDOWS_LINK) -o $@ $^ $(WINDOWS_LIBS)
+-include $(shell find $(WINDOWS) -name '*.d' 2>/dev/null)
+
 # ---- running ---------------------------------------------------------------------------------------------------------
 
-SETUP     ?= build test
+SETUP     ?= build test wine
 FUZZ_TIME ?= 20
 RUN = tests/run --build $(BUILDROOT) --fuzz-time $(FUZZ_TIME) --tsan '$(TSAN_TESTS)' $(if $(T),--filter '$(T)')
 JOBS      ?= $(shell nproc 2>/dev/null || echo 2)
@@ -367,6 +417,7 @@ test: setup
 	$(again) -k BUILD=address programs unit-programs $(call attempt,address: programs or unit tests)
 	$(again) -k BUILD=thread tsan-programs $(call attempt,thread: unit tests)
 	$(again) -k BUILD=fuzz fuzz-programs $(call attempt,fuzz: fuzz targets)
+	$(again) -k BUILD=release windows $(call attempt,windows: haechi-agent.exe)
 	@$(RUN) --make '$(MAKE)' build layering cross man unit tsan integration fuzz
 
 unit:
@@ -377,6 +428,7 @@ unit:
 integration:
 	$(again) BUILD=test programs
 	$(again) BUILD=address programs
+	$(again) BUILD=release windows
 	@$(RUN) integration
 
 fuzz:
@@ -439,7 +491,7 @@ install: all
 	install -m 644 LICENSE README.md $(wildcard proto/dict/LICENSE.*) $(DESTDIR)$(PREFIX)/share/doc/haechi/
 
 clean:
-	rm -rf $(foreach f,release test address thread fuzz cross test-logs,$(BUILDROOT)/$(f))
+	rm -rf $(foreach f,release test address thread fuzz cross windows test-logs,$(BUILDROOT)/$(f))
 
 help:
 	@sed -n '/^[^#]/q; s/^# \{0,1\}//p' Makefile

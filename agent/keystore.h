@@ -1,11 +1,12 @@
 /* The agent's state directory: its key, who it is, and which collectors it knows.
  *
- *     STATE/key.pem     the private key, 0600: made on this host, never leaves it
+ *     STATE/key.pem     the private key, 0600: made on this host, never leaves it. On Windows STATE/key.dpapi, sealed for
+ *                       this machine by the system
  *     STATE/identity    certificate, CA and host name in one file, so that they change together or not at all
  *     STATE/lock        held by a running agent (`send` works beside it)
  *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      bookmarks.h, spool.h, feeder.h, progress.h
  *
- * Bodies: keystore_posix.c (a Windows body keeps the key under DPAPI). Blocking. */
+ * Bodies: keystore.c, identity.c; keystore_dir and keystore_key: keystore_posix.c, keystore_win.c. Blocking. */
 #ifndef HAECHI_KEYSTORE_H
 #define HAECHI_KEYSTORE_H
 
@@ -14,6 +15,7 @@
 
 #define KEYSTORE_MAX_COLLECTORS 16u
 #define KEYSTORE_NAME_MAX 128
+#define KEYSTORE_IDENTITY_MAX (256u * 1024)
 
 struct identity { /* zero, or owned: identity_free */
     uint32_t host_id;
@@ -28,6 +30,9 @@ struct identity { /* zero, or owned: identity_free */
 void identity_free(struct identity *id);
 void identity_add_collector(struct identity *id, struct slice address); /* copies; ignored when full */
 
+/* Makes the state directory if need be, for this account (and the system's administrators) alone. ST_DENIED on Windows
+ * when a stranger made it, who could read what is put there. */
+MUST_USE enum status keystore_dir(const char *dir, struct error *err);
 /* Takes the state directory for this process (made, 0700): ST_BUSY when another agent runs with it. */
 MUST_USE enum status keystore_lock(const char *dir, struct file **ret, struct error *err);
 /* The key that is there, or a new one that is on disk when this returns. */

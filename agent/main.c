@@ -12,6 +12,9 @@
 #include "settings.h"
 #include "text.h"
 #include "tls.h"
+#if defined(_WIN32)
+#include "wide_win.h"
+#endif
 
 #include <stddef.h>
 #include <stdio.h>
@@ -267,6 +270,9 @@ static const struct arg_command *find_command(const char *word) {
 
 int main(int argc, char **argv) {
     service_prepare();
+#if defined(_WIN32)
+    wide_args(&argc, &argv); /* the C library's are in the code page of the day */
+#endif
     if (argc < 2) {
         help_all();
         return EXIT_USAGE;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and nothing when none is.
 #
-#   setup.sh build|test|lint...
+#   setup.sh build|test|windows|wine|lint...
 set -eu
 
 clang=${CLANG_VERSION:-$(. /etc/os-release 2>/dev/null && case "$ID$VERSION_ID" in debian13*) echo 19 ;; ubuntu24*) echo 18 ;; *) echo 14 ;; esac)}
@@ -13,9 +13,11 @@ for group in "$@"; do
         libexpat1-dev libxxhash-dev libcurl4-openssl-dev dpkg-dev zstd bzip2 xz-utils" ;;
     test) want="$want libcmocka-dev clang-$clang libclang-rt-$clang-dev python3 curl gcc-mingw-w64-x86-64-win32 strace lmdb-utils
         mandoc" ;;
+    windows) want="$want gcc-mingw-w64-x86-64-win32 protobuf-c-compiler dpkg-dev bzip2 xz-utils" ;;
+    wine) want="$want gcc-mingw-w64-x86-64-win32 wine64" ;;
     lint) want="$want clang-format-$clang clang-tidy-$clang cppcheck" ;;
     *)
-        echo "setup: unknown group \"$group\"; one of build, test, lint" >&2
+        echo "setup: unknown group \"$group\"; one of build, test, windows, wine, lint" >&2
         exit 2
         ;;
     esac

@@ -1,25 +1,16 @@
-/* FILETIME arithmetic by the civil calendar (proleptic Gregorian, days counted from 1601-01-01), and the two clocks. */
+/* FILETIME arithmetic by the civil calendar (proleptic Gregorian, days counted from 1601-01-01), and the clock for what is written. */
 #include "clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 uint64_t clock_wall(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    uint64_t ft = FILETIME_UNIX_EPOCH + (uint64_t)ts.tv_sec * FILETIME_SECOND + (uint64_t)ts.tv_nsec / 100;
+    uint64_t ft = clock_system();
 #ifdef HAECHI_TEST_HOOKS
     const char *shift = getenv("HAECHI_TEST_CLOCK_S");
     if (shift) ft += (uint64_t)(strtoll(shift, NULL, 10) * (int64_t)FILETIME_SECOND);
 #endif
     return ft;
-}
-
-uint64_t clock_mono_ms(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 int64_t filetime_to_unix(uint64_t ft) {

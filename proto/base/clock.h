@@ -10,8 +10,9 @@
 #define FILETIME_DAY (UINT64_C(86400) * FILETIME_SECOND)
 #define FILETIME_UNIX_EPOCH UINT64_C(116444736000000000) /* 1970-01-01 */
 
-uint64_t clock_wall(void);     /* now, FILETIME; with test hooks shifted by HAECHI_TEST_CLOCK_S seconds */
-uint64_t clock_mono_ms(void);  /* monotonic milliseconds: for intervals and deadlines */
+uint64_t clock_wall(void);    /* now, FILETIME; with test hooks shifted by HAECHI_TEST_CLOCK_S seconds */
+uint64_t clock_mono_ms(void); /* monotonic milliseconds: for intervals and deadlines */
+uint64_t clock_system(void);  /* clock_wall without that shift; bodies: clock_posix.c, clock_win.c */
 
 int64_t filetime_to_unix(uint64_t ft); /* whole seconds, floor */
 uint64_t filetime_from_unix(int64_t s);
