@@ -10,7 +10,7 @@
 #define BURST_RECORDS 512u
 #define BURST_MS 20u
 #define RETRY_MS 5000u
-#define LOOK_AGAIN_MS 30000u /* has a file that was read to its end changed? */
+#define LOOK_AGAIN_MS 5000u /* has a file that was read to its end changed? */
 #define LINES_MAX 20u        /* about one input */
 #define GAPS_MAX 1024u       /* that wait for the loop thread */
 

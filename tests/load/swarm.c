@@ -12,7 +12,8 @@
 
 #define PACE_MS 1u
 #define TICK_MS 500u
-#define STUCK_MS 60000u /* without anything happening, what is missing is given up */
+#define STUCK_MS 60000u        /* without anything happening, what is missing is given up */
+#define STUCK_REFUSED_MS 5000u /* the same when agents were refused for good: it is theirs that is missing */
 #define MAX_THREADS 64u
 
 enum phase {
@@ -313,7 +314,7 @@ static void check_stuck(struct swarm *w, uint64_t now) {
     if (mark != w->moved_mark || waits) {
         w->moved_mark = mark;
         w->moved_ms = now;
-    } else if (now - w->moved_ms >= STUCK_MS) {
+    } else if (now - w->moved_ms >= (n->failed ? STUCK_REFUSED_MS : STUCK_MS)) {
         close_all(w);
     }
 }
