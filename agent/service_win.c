@@ -6,6 +6,7 @@
  * A service has no standard error: lines go to STATE\agent.log (two files of LOG_MAX), warnings and errors to the Application log
  * too, by the message table of the program (deploy/windows/messages.mc). */
 #include "service.h"
+#include "clock.h"
 #include "log.h"
 #include "mem.h"
 #include "run.h"
@@ -130,18 +131,23 @@ static void open_log(void) {
     service.log_len = (uint64_t)size.QuadPart;
 }
 
-static void to_file(const char *line) {
-    DWORD wrote = 0, len = (DWORD)strlen(line);
+static void to_file(enum log_level level, const char *text) {
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    char now[FILETIME_TEXT_MAX], line[2048];
+    DWORD wrote = 0;
+    filetime_format(clock_wall(), 3, now);
+    int n = snprintf(line, sizeof line - 2, "%s %s %s", now, names[level], text);
+    DWORD len = n < 0 ? 0 : n < (int)sizeof line - 2 ? (DWORD)n : (DWORD)sizeof line - 3;
+    line[len++] = '\r';
+    line[len++] = '\n';
     AcquireSRWLockExclusive(&service.lock);
     if (service.file != INVALID_HANDLE_VALUE && service.log_len > LOG_MAX) {
         CloseHandle(service.file);
         MoveFileExW(service.log_path, service.old_path, MOVEFILE_REPLACE_EXISTING);
         open_log();
     }
-    if (service.file != INVALID_HANDLE_VALUE && WriteFile(service.file, line, len, &wrote, NULL)) {
+    if (service.file != INVALID_HANDLE_VALUE && WriteFile(service.file, line, len, &wrote, NULL))
         service.log_len += wrote;
-        if (len && line[len - 1] != '\n' && WriteFile(service.file, "\r\n", 2, &wrote, NULL)) service.log_len += wrote;
-    }
     ReleaseSRWLockExclusive(&service.lock);
 }
 
@@ -155,7 +161,7 @@ static void to_application_log(WORD type, DWORD message, const char *line) {
 
 static void on_line(void *ctx, enum log_level level, const char *line) {
     (void)ctx;
-    to_file(line);
+    to_file(level, line);
     if (level == LOG_ERROR) to_application_log(EVENTLOG_ERROR_TYPE, MESSAGE_ERROR, line);
     if (level == LOG_WARN) to_application_log(EVENTLOG_WARNING_TYPE, MESSAGE_WARNING, line);
 }

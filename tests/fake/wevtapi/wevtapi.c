@@ -28,6 +28,7 @@
 #define CHANNELS_MAX 16
 #define FAULTS_MAX 64
 #define POLL_MS 20
+#define NOTHING UINT32_MAX /* success without a record */
 
 struct record {
     uint64_t id;
@@ -403,7 +404,7 @@ static unsigned next_fault(struct object *o, DWORD want) {
                f->error == ERROR_EVT_QUERY_RESULT_INVALID_POSITION) {
         o->dead = true;
     }
-    return f->error ? f->error : ERROR_NO_MORE_ITEMS;
+    return f->error ? f->error : NOTHING;
 }
 
 static unsigned next_records(struct object *o, DWORD size, EVT_HANDLE *events, DWORD *ret_n) {
@@ -412,7 +413,7 @@ static unsigned next_records(struct object *o, DWORD size, EVT_HANDLE *events, D
     if (!refresh(c)) return ERROR_EVT_CHANNEL_NOT_FOUND;
     if (o->what == SUBSCRIPTION) {
         unsigned error = next_fault(o, size);
-        if (error) return error;
+        if (error) return error == NOTHING ? 0 : error;
         if (o->dead) return ERROR_NO_MORE_ITEMS;
         if (o->version != c->version) return ERROR_EVT_QUERY_RESULT_STALE;
     }
