@@ -44,6 +44,30 @@ contains "the same events as XML" "$(cat "$TMP/xml.log")" "0 stored"
 same "events after three times" "$n" "$(count WIN1)"
 same "holes" '' "$(haechi ledger --host WIN1 --holes)"
 
+# ---- Sysmon under other names: the driver is known by its altitude, the service by the driver, the version by the file ----
+! haechi host show WIN1 | grep -q '^Sysmon' || fail "a Sysmon where there is none"
+cat >"$TMP/sysmon.reg" <<'REG'
+Windows Registry Editor Version 5.00
+
+[HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\QuietDrv]
+"ImagePath"="\\SystemRoot\\quiet.sys"
+
+[HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\QuietDrv\Instances\Sysmon Instance]
+"Altitude"="385201"
+
+[HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\Quiet]
+"ImagePath"="\"C:\\windows\\quiet.exe\" -service"
+
+[HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\Quiet\Parameters]
+"DriverName"="quietdrv"
+REG
+cp "$EXE" "$WINEPREFIX/drive_c/windows/quiet.exe"
+wine 60 regedit /s "$(windows_path "$TMP/sysmon.reg")"
+send_exe facts "$made"
+version=$(agent 60 --version | tr -d '\r' | sed 's/.* \([0-9]*\.[0-9]*\).*/\1/')
+same "Sysmon's version" "Sysmon $version" "$(haechi host show WIN1 | sed -n 's/^Sysmon  */Sysmon /p')"
+contains "the system" "$(haechi host show WIN1)" 'Windows 10 10.0.'
+
 # ---- a running agent, killed at four places and started anew ----
 python3 "$ROOT/tests/integration/many_events.py" 20000 WIN2 >"$TMP/many.xml"
 token=$(haechi token create | tail -n 1)
@@ -66,6 +90,12 @@ done
 start
 all_there() { [ "$(count WIN2)" -ge 20000 ]; }
 wait_for 60 all_there
+# Wine's own cost: about 1 MB for each thread
+threads=$(awk '/^Threads/ {print $2}' "/proc/$BG_PID/status")
+anon_kb=$(awk '/^RssAnon/ {print $2}' "/proc/$BG_PID/status")
+say "running: $threads threads, $anon_kb KB anonymous memory, $((anon_kb - 1024 * threads)) KB without Wine's for threads"
+[ "$threads" -le 6 ] || fail "$threads threads, more than 6"
+[ $((anon_kb - 1024 * threads)) -le 8192 ] || fail "more than 8 MB of memory"
 agent 60 status --state 'C:\WIN2' >"$TMP/status.log" 2>&1 || fail "status: $(cat "$TMP/status.log")"
 contains "status" "$(cat "$TMP/status.log")" "WIN2"
 agent 60 run --config "$(windows_path "$TMP/agent.toml")" >"$TMP/second.log" 2>&1 && fail "two agents run with one state"
