@@ -18,7 +18,7 @@ same 'haechi token TAB' 'create list revoke' "$(offered haechi token '')"
 contains 'haechi events --f TAB' "$(offered haechi events --f)" '--follow'
 contains 'haechi token create --u TAB' "$(offered haechi token create --u)" '--uses'
 same 'haechi events --format TAB' 'csv json table xml' "$(offered haechi events --format '' | sed 's/ text//')"
-same 'haechi-agent s TAB' 'send status' "$(offered haechi-agent s)"
+same 'haechi-agent s TAB' 'send service status' "$(offered haechi-agent s)"
 contains 'haechi-agent enroll --t TAB' "$(offered haechi-agent enroll --t)" '--token'
 contains 'haechid --l TAB' "$(offered haechid --l)" '--listen'
 contains 'haechi-load --a TAB' "$(offered haechi-load --a)" '--agents'
@@ -42,7 +42,7 @@ while read -r command; do
 haechi.1: command $command"
     documented "$man/haechi.1" haechi $command
 done <"$TMP/commands"
-for command in enroll run send status; do documented "$man/haechi-agent.1" haechi-agent $command; done
+for command in enroll run send service status; do documented "$man/haechi-agent.1" haechi-agent $command; done
 documented "$man/haechid.8" haechid
 documented "$man/haechi-load.1" haechi-load
 same 'options and commands that the manual pages do not have' '' "$missing"
