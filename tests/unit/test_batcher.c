@@ -191,10 +191,34 @@ static void test_positions(void **state) {
     batcher_free(&b);
 }
 
+/* A live log that knows its epoch claims it; other computers' logs and events without an id never do. */
+static void test_claimed_epoch(void **state) {
+    (void)state;
+    struct batcher *b = make((struct batcher_options){.max_events = 100});
+    add(b, "C", "WS-01", 1, "1", 0);
+    batcher_set_epoch(b, 3);
+    add(b, "C", "WS-01", 2, "2", 0);
+    add(b, "C", "OTHER", 7, "3", 0);
+    add(b, "C", "WS-01", 0, "4", 0);
+    batcher_set_epoch(b, EPOCH_FIND);
+    add(b, "C", "WS-01", 3, "5", 0);
+    batcher_flush(b);
+    assert_int_equal(n_got, 4);
+    for (size_t i = 0; i < n_got; i++) {
+        uint32_t want = got[i].first_id == 1 || got[i].first_id == 7 ? EPOCH_FIND
+                        : got[i].first_id == 2                       ? 3
+                                                                     : EPOCH_CONTENT;
+        assert_int_equal(got[i].epoch, want);
+        assert_int_equal(got[i].n_events, got[i].first_id == 1 ? 2 : 1);
+    }
+    batcher_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_count_and_age), cmocka_unit_test(test_raw_size),  cmocka_unit_test(test_logs_apart),
-        cmocka_unit_test(test_own),           cmocka_unit_test(test_many_logs), cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_claimed_epoch), cmocka_unit_test(test_count_and_age), cmocka_unit_test(test_raw_size),
+        cmocka_unit_test(test_logs_apart),    cmocka_unit_test(test_own),           cmocka_unit_test(test_many_logs),
+        cmocka_unit_test(test_positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
