@@ -356,12 +356,13 @@ MINGW_AR      ?= $(MINGW:%gcc=%gcc-ar)
 MINGW_WINDRES ?= $(MINGW:%gcc=%windres)
 MINGW_WINDMC  ?= $(MINGW:%gcc=%windmc)
 WINDOWS_DEPS  ?= $(DEPS)/windows-$(shell cat deploy/deps/windows.sh deploy/deps/fetch.sh deploy/deps/haechi_mbedtls.h | cksum | cut -d ' ' -f 1)
-WINDOWS       := $(BUILDROOT)/windows
+WINDOWS_HOOKS ?=# of the tests' build
+WINDOWS       := $(BUILDROOT)/windows$(if $(WINDOWS_HOOKS),-test)
 WINDOWS_SRC   := $(filter %.c,$(CROSS_SRC:$(OBJ)/%=%))
 WINDOWS_OBJ   := $(WINDOWS_SRC:%.c=$(WINDOWS)/%.o)
 WINDOWS_FLAGS = $(STD) $(WARN) $(WARN_SAN) -Werror -Os -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
                 -ffunction-sections -fno-ident -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
-                -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILDROOT)=build -DXML_STATIC -isystem $(WINDOWS_DEPS)/include
+                -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILDROOT)=build -DXML_STATIC $(WINDOWS_HOOKS) -isystem $(WINDOWS_DEPS)/include
 WINDOWS_LIBS  = -L$(WINDOWS_DEPS)/lib -lmbedtls -luv -lzstd -lprotobuf-c -lexpat -lxxhash -lwevtapi -lcrypt32 -lws2_32 -liphlpapi \
                 -luserenv -lole32 -ldbghelp -lshell32 -luser32 -ladvapi32 -lbcrypt
 WINDOWS_LINK  = $(MINGW) -static -s -fstack-protector-strong -Wl,--gc-sections -Wl,--no-insert-timestamp
@@ -379,7 +380,7 @@ $(WINDOWS)/gen/%.o: $(GEN)/%.c $(WINDOWS)/flags $(WINDOWS_DEPS)/.done
 $(WINDOWS)/%.o: %.c $(WINDOWS)/flags $(WINDOWS_DEPS)/.done | $(GEN_HDR)
 	$(call say,WIN,$<)
 	@mkdir -p $(@D)
-	$(Q)$(MINGW) $(WINDOWS_FLAGS) $(filter-out -isystem $(MBEDTLS)/include,$(call includes,$<)) $(TLS_DEF) -MMD -MP -c $< -o $@
+	$(Q)$(MINGW) $(WINDOWS_FLAGS) $(subst -isystem $(MBEDTLS)/include,,$(call includes,$<)) $(TLS_DEF) -MMD -MP -c $< -o $@
 $(WINDOWS)/messages.rc: deploy/windows/messages.mc
 	@mkdir -p $(@D)
 	$(Q)$(MINGW_WINDMC) -b -h $(@D) -r $(@D) $<
@@ -395,6 +396,21 @@ $(WINDOWS)/haechi-agent.exe: $(WINDOWS)/agent/main.o $(WINDOWS)/libagent.a $(WIN
 	$(call say,LINK,$@)
 	$(Q)$(WINDOWS_LINK) -o $@ $^ $(WINDOWS_LIBS)
 -include $(shell find $(WINDOWS) -name '*.d' 2>/dev/null)
+
+# The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
+WINDOWS_UNIT := args base batch batcher conf enroll event evtlog_text feeder frame msg queue spool token uplink
+WINDOWS_FUZZ := batch conf event evtlog_text evtx frame journal msg parse spool token
+.PHONY: windows-tests windows-test-programs
+windows-tests:
+	+@$(MAKE) --no-print-directory WINDOWS_HOOKS=$(HOOKS) windows windows-test-programs
+windows-test-programs: $(WINDOWS_UNIT:%=$(WINDOWS)/test_%.exe) $(WINDOWS_FUZZ:%=$(WINDOWS)/fuzz_%.exe)
+$(WINDOWS)/tests/unit/%.o: WARN += -Wno-write-strings
+$(WINDOWS)/test_%.exe: $(WINDOWS)/tests/unit/test_%.o $(WINDOWS)/libagent.a
+	$(call say,LINK,$@)
+	$(Q)$(WINDOWS_LINK) -o $@ $^ $(WINDOWS_LIBS) -lcmocka
+$(WINDOWS)/fuzz_%.exe: $(WINDOWS)/tests/fuzz/fuzz_%.o $(WINDOWS)/tests/fuzz/replay.o $(WINDOWS)/libagent.a
+	$(call say,LINK,$@)
+	$(Q)$(WINDOWS_LINK) -o $@ $^ $(WINDOWS_LIBS)
 
 # ---- running ---------------------------------------------------------------------------------------------------------
 
@@ -417,7 +433,7 @@ test: setup
 	$(again) -k BUILD=address programs unit-programs $(call attempt,address: programs or unit tests)
 	$(again) -k BUILD=thread tsan-programs $(call attempt,thread: unit tests)
 	$(again) -k BUILD=fuzz fuzz-programs $(call attempt,fuzz: fuzz targets)
-	$(again) -k BUILD=release windows $(call attempt,windows: haechi-agent.exe)
+	$(again) -k BUILD=release windows windows-tests $(call attempt,windows: haechi-agent.exe or its tests)
 	@$(RUN) --make '$(MAKE)' build layering cross man unit tsan integration fuzz
 
 unit:
@@ -428,7 +444,7 @@ unit:
 integration:
 	$(again) BUILD=test programs
 	$(again) BUILD=address programs
-	$(again) BUILD=release windows
+	$(again) BUILD=release windows windows-tests
 	@$(RUN) integration
 
 fuzz:
@@ -491,7 +507,7 @@ install: all
 	install -m 644 LICENSE README.md $(wildcard proto/dict/LICENSE.*) $(DESTDIR)$(PREFIX)/share/doc/haechi/
 
 clean:
-	rm -rf $(foreach f,release test address thread fuzz cross windows test-logs,$(BUILDROOT)/$(f))
+	rm -rf $(foreach f,release test address thread fuzz cross windows windows-test test-logs,$(BUILDROOT)/$(f))
 
 help:
 	@sed -n '/^[^#]/q; s/^# \{0,1\}//p' Makefile

@@ -3,7 +3,7 @@
 #
 #   windows.sh PREFIX         CC and AR name the cross tools
 #
-# mbedTLS, libuv, zstd, the runtime of protobuf-c, expat and xxhash (headers only), each from its pinned source. Their own
+# mbedTLS, libuv, zstd, the runtime of protobuf-c, expat and xxhash, and cmocka for the tests, each from its pinned source. Their own
 # build systems are not used: a list of files, sorted, is all there is, and gives the same bytes in every folder.
 # expat is Debian 12's: what was mended since concerns DTDs, which the event parser refuses, and parsing in pieces, which
 # it does not do.
@@ -90,6 +90,12 @@ cp "$src/lib/expat.h" "$src/lib/expat_external.h" "$work/out/include/"
 unpack xxhash trixie xxhash xxhash_0.8.3.orig.tar.gz aae608dfe8213dfd05d909a57718ef82f30722c392344583d3f39050c7f29a80
 compile xxhash xxhash "" xxhash.c
 cp "$work/xxhash/xxhash.h" "$work/out/include/"
+
+# For the unit tests only.
+unpack cmocka bookworm cmocka cmocka_1.1.5.orig.tar.xz f0ccd8242d55e2fd74b16ba518359151f6f8383ff8aef4976e48393f77bba8b6
+compile cmocka cmocka "-DHAVE_MALLOC_H -DHAVE_INTTYPES_H -DHAVE_SIGNAL_H -DHAVE_GCC_THREAD_LOCAL_STORAGE -DHAVE_STRUCT_TIMESPEC -Iinclude" \
+    src/cmocka.c
+cp "$work/cmocka/include/cmocka.h" "$work/out/include/"
 
 mv "$work/out" "$prefix"
 rm -rf "$work"

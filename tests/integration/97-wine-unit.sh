@@ -1,0 +1,25 @@
+#!/bin/sh
+# The unit tests and the kept fuzz corpora of the agent's files, as Windows programs.
+# timeout: 600
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../wine.sh"
+
+programs=$(dirname "$BIN")/windows-test
+[ -e "$programs/libagent.a" ] || skip "the tests are not built for Windows (make windows-tests)"
+wine_prefix
+cd "$ROOT"
+n=0
+for exe in "$programs"/test_*.exe; do
+    name=${exe##*/}
+    wine 120 "$exe" >"$TMP/$name.out" 2>&1 || fail "$name: $(grep -vE 'RUN|OK' "$TMP/$name.out" | tail -n 20)"
+    cases=$(sed -n 's/.*\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$TMP/$name.out")
+    [ "${cases:-0}" -gt 0 ] || fail "$name ran no case: $(tail -n 5 "$TMP/$name.out")"
+    n=$((n + cases))
+done
+say "$n cases"
+for exe in "$programs"/fuzz_*.exe; do
+    name=${exe##*/fuzz_}
+    name=${name%.exe}
+    wine 120 "$exe" "tests/fuzz/corpus/$name" >"$TMP/$name.out" 2>&1 || fail "fuzz_$name: $(tail -n 5 "$TMP/$name.out")"
+    say "fuzz_$name $(tail -n 1 "$TMP/$name.out")"
+done
