@@ -277,7 +277,7 @@ $(DEPS)/llhttp-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh llhttp $(
 # that is named after no module links everything. Comment lines in a test say otherwise: "// links: storage proto base"
 # names the layers, "// link: -Wl,--wrap=fsync" adds to the link command. An argv made of literals is fine in a test.
 
-UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+UNIT       := $(patsubst tests/unit/%.c,%,$(filter-out %_win.c,$(wildcard tests/unit/test_*.c)))
 FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 # Tests with threads in them: these run under TSan as well.
 TSAN_TESTS := queue log clock conn tls db writer writer_disk writer_kill procs fleetdb ingest digest listener session fleet uplink agent_io feeder api live
@@ -398,7 +398,7 @@ $(WINDOWS)/haechi-agent.exe: $(WINDOWS)/agent/main.o $(WINDOWS)/libagent.a $(WIN
 -include $(shell find $(WINDOWS) -name '*.d' 2>/dev/null)
 
 # The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
-WINDOWS_UNIT := args base batch batcher conf enroll event evtlog_text feeder frame msg queue spool token uplink
+WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batcher conf enroll event evtlog_text feeder frame msg queue spool token uplink
 WINDOWS_FUZZ := batch conf event evtlog_text evtx frame journal msg parse spool token
 .PHONY: windows-tests windows-test-programs
 windows-tests:

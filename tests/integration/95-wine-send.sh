@@ -109,3 +109,11 @@ same "events of WIN1" "$n" "$(count WIN1)"
 same "holes of WIN2" '' "$(haechi ledger --host WIN2 --holes)"
 same "record ids of WIN2" 20000 "$(haechi events --host WIN2 --format json |
     sed -n 's/.*"record_id":\([0-9]*\).*/\1/p' | sort -u | wc -l)"
+
+# ---- a sealed key that was changed is refused in words, and stays where it is ----
+cp "$dir/key.dpapi" "$TMP/key"
+python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(-20, 2); f.write(b"haechi")' "$dir/key.dpapi"
+agent 60 send --state "$STATE" "$made" >"$TMP/changed.log" 2>&1 && fail "a damaged key is used"
+contains "a damaged key" "$(cat "$TMP/changed.log")" "enrol this host anew"
+cat "$TMP/key" >"$dir/key.dpapi"
+send_exe mended "$made"
