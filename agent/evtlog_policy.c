@@ -102,7 +102,8 @@ bool evtlog_plan(struct evtlog_policy *p, const struct evtlog_log *l, enum evtlo
         return false;
     }
     bool other = (found == EVTLOG_FOUND && p->last_time && found_time != p->last_time) ||
-                 (found == EVTLOG_ABSENT && newest && newest < p->last_id);
+                 (found != EVTLOG_FOUND && newest && newest < p->last_id);
+    p->low_is_known = !other && newest && newest < p->last_id;
     if (other) {
         p->last_id = p->last_time = 0;
         p->epoch = 0;
@@ -182,7 +183,8 @@ struct evtlog_step evtlog_on_check(struct evtlog_policy *p, unsigned error, cons
     if (!p->open) return step(EVTLOG_WAIT);
     if (error == EVTLOG_CHANNEL_NOT_FOUND) return fail(p, error, now_ms);
     if (error || !newest) return step(EVTLOG_WAIT);
-    if (newest < p->last_id)
+    if (newest >= p->last_id) p->low_is_known = false;
+    if (newest < p->last_id && !p->low_is_known)
         return reopen(p, now_ms, "the log's newest record is older than what was read: it was deleted or rolled back");
     if (newest < p->excused) p->excused = seen = p->last_id;
     if (newest <= seen) {

@@ -94,6 +94,7 @@ struct evtlog_policy {
     bool compare;   /* the next record tells whether some are gone, by lost_cause */
     enum evtlog_cause lost_cause;
     bool damaged;                 /* a record was left out since the last one */
+    bool low_is_known;            /* the log counts less than it has: the bookmark's record was found all the same */
     bool doubt;                   /* 4317: dead or empty? */
     unsigned fails, good;         /* failures in a row; records since the batch was cut */
     uint64_t suspect_at, excused; /* the log grows in silence since; up to this id that has been looked into */

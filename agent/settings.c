@@ -49,12 +49,26 @@ static const struct conf_option options[] = {
 };
 #define N_OPTIONS (sizeof options / sizeof *options)
 
+/* The bookmark of a channel is one, whatever the query. */
+static bool same_channel(const char *a, const char *b) {
+    const char *to_a = strstr(a, ": "), *to_b = strstr(b, ": ");
+    return slice_eq_nocase(slice_of(a, to_a ? (size_t)(to_a - a) : strlen(a)),
+                           slice_of(b, to_b ? (size_t)(to_b - b) : strlen(b)));
+}
+
 static enum status check(const struct settings *s, const char *name, struct error *err) {
     for (size_t i = 0; i < s->collectors.n; i++) {
         char host[ADDRESS_HOST_MAX];
         uint16_t port;
         enum status st = address_split(slice_str(s->collectors.items[i]), 7443, host, &port, err);
         if (st) return error_prefix(err, st, "%s: collectors: %s", name, s->collectors.items[i]);
+    }
+    for (size_t i = 1; i < s->channels.n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (same_channel(s->channels.items[i], s->channels.items[k]))
+                return error_set(err, ST_INVALID, "%s: sources.channels: %s is there twice; join its queries by \"or\"",
+                                 name, s->channels.items[i]);
+        }
     }
     if (s->syslog.n && !s->unproven) {
         return error_set(
