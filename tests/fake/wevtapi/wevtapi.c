@@ -28,6 +28,7 @@
 #define CHANNELS_MAX 16
 #define FAULTS_MAX 64
 #define POLL_MS 20
+#define CONTROL_MS 15
 #define NOTHING UINT32_MAX /* success without a record */
 
 struct record {
@@ -181,8 +182,11 @@ static struct channel *channel_of(const wchar_t *wide) {
 /* ---- faults ---- */
 
 static void read_control(void) {
+    static ULONGLONG looked;
     char path[MAX_PATH + 16];
     size_t len = 0;
+    if (GetTickCount64() - looked < CONTROL_MS) return; /* a look costs more than an event */
+    looked = GetTickCount64();
     snprintf(path, sizeof path, "%s\\control", folder);
     uint64_t stamp = stamp_of(path, NULL);
     if (!stamp || stamp == control_stamp) return;
