@@ -60,9 +60,37 @@ void text_put_cp(struct buf *out, uint32_t cp) {
     buf_append(out, u, n);
 }
 
+/* Copies ASCII units, four at a time, as long as there are; returns how many. Nearly all of an event is that. */
+static size_t put_ascii(struct buf *out, const uint8_t *p, size_t n, bool big_endian) {
+    static const uint8_t not_ascii[2][8] = {{0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff},
+                                            {0xff, 0x80, 0xff, 0x80, 0xff, 0x80, 0xff, 0x80}};
+    uint64_t mask, four;
+    size_t i = 0;
+    memcpy(&mask, not_ascii[big_endian], sizeof mask);
+    buf_reserve(out, n);
+    uint8_t *to = out->p + out->len;
+    for (; i + 4 <= n; i += 4) {
+        const uint8_t *from = p + 2 * i + big_endian;
+        memcpy(&four, p + 2 * i, sizeof four);
+        if (four & mask) break;
+        to[i] = from[0];
+        to[i + 1] = from[2];
+        to[i + 2] = from[4];
+        to[i + 3] = from[6];
+    }
+    out->len += i;
+    return i;
+}
+
 void text_from_utf16(struct buf *out, struct slice utf16, bool big_endian) {
-    size_t n = utf16.len / 2;
+    size_t n = utf16.len / 2, other = 0; /* units left until the next look for ASCII */
     for (size_t i = 0; i < n; i++) {
+        if (!other) {
+            i += put_ascii(out, utf16.p + 2 * i, n - i, big_endian);
+            if (i == n) return;
+            other = 8;
+        }
+        other--;
         const uint8_t *p = utf16.p + 2 * i;
         uint32_t u = big_endian ? (uint32_t)(p[0] << 8 | p[1]) : (uint32_t)(p[1] << 8 | p[0]);
         if (u >= 0xd800 && u <= 0xdbff && i + 1 < n) {

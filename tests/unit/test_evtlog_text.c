@@ -1,5 +1,6 @@
 /* The Event Log source's texts: facts of a rendered event, positions, bookmarks. */
 #include "evtlog_text.h"
+#include "text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -114,12 +115,46 @@ static void test_bookmark(void **state) {
     buf_free(&b);
 }
 
+/* UTF-16 by runs of ASCII gives what it gives unit by unit. */
+static void test_utf16(void **state) {
+    (void)state;
+    uint32_t seed = 1;
+    for (unsigned round = 0; round < 20000; round++) {
+        struct buf in[2] = {{0}, {0}}, want = {0};
+        uint32_t high = 0, n = round % 40;
+        for (uint32_t i = 0; i < n; i++) {
+            static const uint16_t odd[] = {0x7f,   0x80,   0xff,   0x100,  0x7ff,  0x800,
+                                           0xd800, 0xdbff, 0xdc00, 0xdfff, 0xffff, 0x4100};
+            seed = seed * 1664525 + 1013904223;
+            uint16_t u = (seed >> 16) % 7 ? (uint16_t)(1 + (seed >> 20) % 126) : odd[(seed >> 20) % 12];
+            buf_u16le(&in[0], u);
+            buf_byte(&in[1], (uint8_t)(u >> 8));
+            buf_byte(&in[1], (uint8_t)u);
+            if (high && u >= 0xdc00 && u <= 0xdfff) {
+                text_put_cp(&want, 0x10000 + ((high - 0xd800) << 10) + (u - 0xdc00u));
+                high = 0;
+                continue;
+            }
+            if (high) text_put_cp(&want, high);
+            high = u >= 0xd800 && u <= 0xdbff ? u : 0;
+            if (!high) text_put_cp(&want, u);
+        }
+        if (high) text_put_cp(&want, high);
+        for (int big = 0; big < 2; big++) {
+            struct buf got = {0};
+            text_from_utf16(&got, buf_slice(&in[big]), big);
+            if (!slice_eq(buf_slice(&got), buf_slice(&want))) fail_msg("round %u, big-endian %d", round, big);
+            buf_free(&got);
+            buf_free(&in[big]);
+        }
+        buf_free(&want);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_facts),
-        cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_position),
-        cmocka_unit_test(test_bookmark),
+        cmocka_unit_test(test_utf16),    cmocka_unit_test(test_facts),    cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_position), cmocka_unit_test(test_bookmark),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
