@@ -7,6 +7,7 @@
 programs=$(dirname "$BIN")/windows-test
 [ -e "$programs/libagent.a" ] || skip "the tests are not built for Windows (make windows-tests)"
 wine_prefix
+export CMOCKA_MESSAGE_OUTPUT=STDOUT # what is counted below
 cd "$ROOT"
 n=0
 for exe in "$programs"/test_*.exe; do
