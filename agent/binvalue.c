@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static uint64_t le(const uint8_t *p, size_t n)
-{
+static uint64_t le(const uint8_t *p, size_t n) {
     uint64_t v = 0;
     for (size_t i = n; i-- > 0;) v = v << 8 | p[i];
     return v;
@@ -18,15 +17,13 @@ static uint64_t le(const uint8_t *p, size_t n)
 
 /* ---- text ---------------------------------------------------------------------------------------------------------- */
 
-static bool fail(struct xmlout *o, enum status st)
-{
+static bool fail(struct xmlout *o, enum status st) {
     if (o->st == ST_OK) o->st = st;
     return false;
 }
 
 /* Room for `len` more bytes. */
-static bool reserve(struct xmlout *o, size_t len)
-{
+static bool reserve(struct xmlout *o, size_t len) {
     if (o->st != ST_OK) return false;
     if (o->buf->len > o->max_len || len > o->max_len - o->buf->len) return fail(o, ST_TOOBIG);
     if (o->buf->cap - o->buf->len >= len) return true;
@@ -34,22 +31,19 @@ static bool reserve(struct xmlout *o, size_t len)
     return st == ST_OK || fail(o, st);
 }
 
-bool xmlout_bytes(struct xmlout *o, const void *p, size_t len)
-{
+bool xmlout_bytes(struct xmlout *o, const void *p, size_t len) {
     if (!reserve(o, len)) return false;
     if (len) memcpy(o->buf->p + o->buf->len, p, len);
     o->buf->len += len;
     return true;
 }
 
-static bool put_str(struct xmlout *o, const char *s)
-{
+static bool put_str(struct xmlout *o, const char *s) {
     return xmlout_bytes(o, s, strlen(s));
 }
 
 /* What stands for a character that XML text cannot hold as it is; NULL: the character itself. */
-static const char *escape(uint8_t c, bool in_attribute)
-{
+static const char *escape(uint8_t c, bool in_attribute) {
     switch (c) {
     case '&': return "&amp;";
     case '<': return "&lt;";
@@ -63,8 +57,7 @@ static const char *escape(uint8_t c, bool in_attribute)
     }
 }
 
-static uint8_t *put_code(uint8_t *w, uint32_t c)
-{
+static uint8_t *put_code(uint8_t *w, uint32_t c) {
     if (c < 0x80) {
         *w++ = (uint8_t)c;
     } else if (c < 0x800) {
@@ -83,8 +76,7 @@ static uint8_t *put_code(uint8_t *w, uint32_t c)
     return w;
 }
 
-static uint8_t *put_escaped(uint8_t *w, uint8_t c, bool in_attribute)
-{
+static uint8_t *put_escaped(uint8_t *w, uint8_t c, bool in_attribute) {
     const char *e =
         c == '&' || c == '<' || c == '>' || c == '"' || c == '\'' || c < 0x20 ? escape(c, in_attribute) : NULL;
     if (!e) {
@@ -99,8 +91,7 @@ static uint8_t *put_escaped(uint8_t *w, uint8_t c, bool in_attribute)
 #define ESCAPED_MAX 6 /* bytes from one UTF-16 unit: "&quot;" */
 #define PIECE_UNITS 1024
 
-bool xmlout_utf16(struct xmlout *o, const uint8_t *p, size_t n_units)
-{
+bool xmlout_utf16(struct xmlout *o, const uint8_t *p, size_t n_units) {
     while (n_units) { /* in pieces, so that the reserve stays near what is needed */
         size_t n = n_units < PIECE_UNITS ? n_units : PIECE_UNITS;
         if (n < n_units && (p[2 * n - 1] & 0xfc) == 0xd8) n--; /* do not part a surrogate pair */
@@ -125,8 +116,7 @@ bool xmlout_utf16(struct xmlout *o, const uint8_t *p, size_t n_units)
     return o->st == ST_OK;
 }
 
-bool xmlout_name(struct xmlout *o, const uint8_t *p, size_t n_units)
-{
+bool xmlout_name(struct xmlout *o, const uint8_t *p, size_t n_units) {
     if (n_units == 0 || n_units > 256) return fail(o, ST_FORMAT);
     uint8_t tmp[256 * 3], *w = tmp;
     for (size_t i = 0; i < n_units; i++) {
@@ -140,8 +130,7 @@ bool xmlout_name(struct xmlout *o, const uint8_t *p, size_t n_units)
 }
 
 /* Windows-1252, the code page of most machines that write such strings; undefined bytes stay C1 controls. */
-static bool put_ansi(struct xmlout *o, struct slice v)
-{
+static bool put_ansi(struct xmlout *o, struct slice v) {
     static const uint16_t high[32] = {0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021,
                                       0x2c6,  0x2030, 0x160,  0x2039, 0x152,  0x8d,   0x17d,  0x8f,
                                       0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
@@ -158,8 +147,7 @@ static bool put_ansi(struct xmlout *o, struct slice v)
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------- */
 
-static bool put_unsigned(struct xmlout *o, uint64_t v, bool minus)
-{
+static bool put_unsigned(struct xmlout *o, uint64_t v, bool minus) {
     char tmp[24], *w = tmp + sizeof tmp;
     do *--w = (char)('0' + v % 10);
     while (v /= 10);
@@ -167,16 +155,14 @@ static bool put_unsigned(struct xmlout *o, uint64_t v, bool minus)
     return xmlout_bytes(o, w, (size_t)(tmp + sizeof tmp - w));
 }
 
-static bool put_signed(struct xmlout *o, const uint8_t *p, size_t n)
-{
+static bool put_signed(struct xmlout *o, const uint8_t *p, size_t n) {
     uint64_t v = le(p, n);
     bool minus = p[n - 1] & 0x80;
     if (minus) v = n == 8 ? -v : (UINT64_C(1) << 8 * n) - v;
     return put_unsigned(o, v, minus);
 }
 
-static bool put_hex_number(struct xmlout *o, uint64_t v)
-{
+static bool put_hex_number(struct xmlout *o, uint64_t v) {
     char tmp[24], *w = tmp + sizeof tmp;
     do *--w = "0123456789abcdef"[v & 15];
     while (v >>= 4);
@@ -187,8 +173,7 @@ static bool put_hex_number(struct xmlout *o, uint64_t v)
 
 /* As the Microsoft C library prints them: "1.#INF", exponents of three digits; as many digits as it takes to read the
  * same number back. */
-static bool put_real(struct xmlout *o, struct slice v)
-{
+static bool put_real(struct xmlout *o, struct slice v) {
     bool single = v.len == 4;
     double d;
     if (single) {
@@ -223,14 +208,12 @@ static bool put_real(struct xmlout *o, struct slice v)
 
 /* ---- the others ---------------------------------------------------------------------------------------------------- */
 
-static char *put_digits(char *w, uint64_t v, int n, const char *digits, unsigned base)
-{
+static char *put_digits(char *w, uint64_t v, int n, const char *digits, unsigned base) {
     for (int i = n; i-- > 0; v /= base) w[i] = digits[v % base];
     return w + n;
 }
 
-static bool put_guid(struct xmlout *o, const uint8_t *p)
-{
+static bool put_guid(struct xmlout *o, const uint8_t *p) {
     static const char hex[] = "0123456789abcdef";
     char tmp[38], *w = tmp;
     *w++ = '{';
@@ -248,8 +231,7 @@ static bool put_guid(struct xmlout *o, const uint8_t *p)
     return xmlout_bytes(o, tmp, (size_t)(w - tmp));
 }
 
-static bool put_binary(struct xmlout *o, struct slice v)
-{
+static bool put_binary(struct xmlout *o, struct slice v) {
     if (!reserve(o, 2 * v.len)) return false;
     char *w = (char *)o->buf->p + o->buf->len;
     for (size_t i = 0; i < v.len; i++) w = put_digits(w, v.p[i], 2, "0123456789ABCDEF", 16);
@@ -258,8 +240,7 @@ static bool put_binary(struct xmlout *o, struct slice v)
 }
 
 /* revision, number of parts, authority (6 bytes, big-endian), parts (32 bit each) */
-static bool put_sid(struct xmlout *o, struct slice v)
-{
+static bool put_sid(struct xmlout *o, struct slice v) {
     if (v.len < 8 || v.len < 8 + 4u * v.p[1]) return fail(o, ST_FORMAT);
     uint64_t authority = 0;
     for (int i = 2; i < 8; i++) authority = authority << 8 | v.p[i];
@@ -272,8 +253,7 @@ static bool put_sid(struct xmlout *o, struct slice v)
 }
 
 /* year, month, day of week, day, hour, minute, second, millisecond: 16 bit each */
-static bool put_systemtime(struct xmlout *o, const uint8_t *p)
-{
+static bool put_systemtime(struct xmlout *o, const uint8_t *p) {
     static const char dec[] = "0123456789";
     static const struct {
         uint8_t at, digits;
@@ -289,21 +269,18 @@ static bool put_systemtime(struct xmlout *o, const uint8_t *p)
     return xmlout_bytes(o, tmp, (size_t)(w - tmp));
 }
 
-static bool put_filetime(struct xmlout *o, uint64_t ft)
-{
+static bool put_filetime(struct xmlout *o, uint64_t ft) {
     char tmp[FILETIME_TEXT_MAX];
     return xmlout_bytes(o, tmp, filetime_format(ft, 9, tmp));
 }
 
 /* ---- by type ------------------------------------------------------------------------------------------------------- */
 
-static bool is_integer_size(size_t n)
-{
+static bool is_integer_size(size_t n) {
     return n == 1 || n == 2 || n == 4 || n == 8;
 }
 
-bool binvalue_put(struct xmlout *o, uint8_t type, struct slice v)
-{
+bool binvalue_put(struct xmlout *o, uint8_t type, struct slice v) {
     if (o->st != ST_OK) return false;
     if (v.len == 0 || type == BINVALUE_NULL) return true;
     switch (type) {
@@ -340,8 +317,7 @@ bool binvalue_put(struct xmlout *o, uint8_t type, struct slice v)
 }
 
 /* Bytes of one item of an array; 0: they differ in size, or there are none. */
-static size_t item_size(uint8_t type)
-{
+static size_t item_size(uint8_t type) {
     static const uint8_t size[] = {
         [BINVALUE_INT8] = 1,   [BINVALUE_UINT8] = 1,    [BINVALUE_INT16] = 2,       [BINVALUE_UINT16] = 2,
         [BINVALUE_INT32] = 4,  [BINVALUE_UINT32] = 4,   [BINVALUE_INT64] = 8,       [BINVALUE_UINT64] = 8,
@@ -351,8 +327,7 @@ static size_t item_size(uint8_t type)
     return type < sizeof size ? size[type] : 0;
 }
 
-bool binvalue_item(uint8_t type, struct slice array, size_t at, struct slice *ret_item, size_t *ret_next)
-{
+bool binvalue_item(uint8_t type, struct slice array, size_t at, struct slice *ret_item, size_t *ret_next) {
     struct slice rest = slice_from(array, at);
     size_t n = 0, skip = 0;
     if (type == BINVALUE_STRING) {

@@ -63,21 +63,18 @@ struct repeat {
 
 enum absence { PRESENT, ABSENT };
 
-static bool fail(struct walk *w, uint32_t offset, const char *why)
-{
+static bool fail(struct walk *w, uint32_t offset, const char *why) {
     if (w->out.st == ST_OK) w->out.st = ST_FORMAT;
     if (!w->fault.why) w->fault = (struct binxml_fault){offset, why};
     return false;
 }
 
 /* After a failed write: say why, if it is not memory. */
-static bool fail_out(struct walk *w, uint32_t offset, const char *why)
-{
+static bool fail_out(struct walk *w, uint32_t offset, const char *why) {
     return fail(w, offset, w->out.st == ST_TOOBIG ? "the event is larger than the limit" : why);
 }
 
-static bool spend(struct walk *w, uint32_t offset)
-{
+static bool spend(struct walk *w, uint32_t offset) {
     if (*w->work == 0) {
         w->out.st = ST_TOOBIG;
         return fail(w, offset, "more tokens than any event has");
@@ -88,30 +85,25 @@ static bool spend(struct walk *w, uint32_t offset)
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 
-static bool has(const struct cursor *c, uint32_t n)
-{
+static bool has(const struct cursor *c, uint32_t n) {
     return c->end - c->pos >= n;
 }
 
-static uint8_t peek(const struct walk *w, const struct cursor *c)
-{
+static uint8_t peek(const struct walk *w, const struct cursor *c) {
     return c->pos < c->end ? w->chunk.p[c->pos] : TOKEN_EOF;
 }
 
-static uint32_t u16_at(const struct walk *w, uint32_t at)
-{
+static uint32_t u16_at(const struct walk *w, uint32_t at) {
     const uint8_t *p = w->chunk.p + at;
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
-static uint32_t u32_at(const struct walk *w, uint32_t at)
-{
+static uint32_t u32_at(const struct walk *w, uint32_t at) {
     return u16_at(w, at) | u16_at(w, at + 2) << 16;
 }
 
 /* u16 n, n UTF-16 units. */
-static bool read_text(struct walk *w, struct cursor *c, const uint8_t **ret, uint32_t *ret_n)
-{
+static bool read_text(struct walk *w, struct cursor *c, const uint8_t **ret, uint32_t *ret_n) {
     if (!has(c, 2)) return fail(w, c->pos, "text is cut off");
     uint32_t n = u16_at(w, c->pos);
     if (!has(c, 2 + 2 * n)) return fail(w, c->pos, "text runs past its end");
@@ -127,8 +119,7 @@ struct name {
     uint32_t n;
 };
 
-static bool name_at(const struct walk *w, uint32_t at, struct name *ret)
-{
+static bool name_at(const struct walk *w, uint32_t at, struct name *ret) {
     if (at > w->chunk.len || w->chunk.len - at < 8) return false;
     uint32_t n = u16_at(w, at + 6);
     if (w->chunk.len - at - 8 < 2 * (size_t)n) return false;
@@ -137,8 +128,7 @@ static bool name_at(const struct walk *w, uint32_t at, struct name *ret)
 }
 
 /* The u32 offset of a name; the name itself follows right here when it is the first use in the chunk. */
-static bool read_name(struct walk *w, struct cursor *c, struct name *ret)
-{
+static bool read_name(struct walk *w, struct cursor *c, struct name *ret) {
     if (!has(c, 4)) return fail(w, c->pos, "a name is cut off");
     uint32_t at = u32_at(w, c->pos);
     if (!name_at(w, at, ret)) return fail(w, c->pos, "a name lies outside the chunk");
@@ -150,13 +140,11 @@ static bool read_name(struct walk *w, struct cursor *c, struct name *ret)
     return true;
 }
 
-static bool put_name(struct walk *w, uint32_t offset, struct name n)
-{
+static bool put_name(struct walk *w, uint32_t offset, struct name n) {
     return xmlout_name(&w->out, n.p, n.n) || fail_out(w, offset, "a name that cannot be one");
 }
 
-static bool put(struct walk *w, uint32_t offset, const char *s, size_t len)
-{
+static bool put(struct walk *w, uint32_t offset, const char *s, size_t len) {
     return xmlout_bytes(&w->out, s, len) || fail_out(w, offset, "cannot be written");
 }
 
@@ -166,15 +154,13 @@ static bool put(struct walk *w, uint32_t offset, const char *s, size_t len)
 
 static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence);
 
-static struct slice value_of(const struct walk *w, const struct values *v, uint32_t i, uint8_t *ret_type)
-{
+static struct slice value_of(const struct walk *w, const struct values *v, uint32_t i, uint8_t *ret_type) {
     *ret_type = w->chunk.p[v->desc + 4 * i + 2];
     return slice_of(w->chunk.p + v->at[i], u16_at(w, v->desc + 4 * i));
 }
 
 /* A fragment inside a value: UserData, and EventData of most providers. */
-static bool render_nested(struct walk *w, const struct values *v, uint32_t i, uint32_t offset)
-{
+static bool render_nested(struct walk *w, const struct values *v, uint32_t i, uint32_t offset) {
     if (w->out.in_attribute) return fail(w, offset, "elements inside an attribute");
     struct cursor c = {v->at[i], v->at[i] + u16_at(w, v->desc + 4 * i), NULL};
     return render_content(w, &c, NULL, NULL);
@@ -183,8 +169,7 @@ static bool render_nested(struct walk *w, const struct values *v, uint32_t i, ui
 /* An array: the item that the element is being repeated for, or in an attribute (and for a second array in the same
  * element) all items with commas between. */
 static bool render_array(struct walk *w, uint32_t sub, uint8_t type, struct slice v, uint32_t offset,
-                         struct repeat *rep)
-{
+                         struct repeat *rep) {
     struct slice item;
     if (type == BINVALUE_BINARY)
         return binvalue_put(&w->out, type, v) || fail_out(w, offset, "a value does not fit its type");
@@ -205,8 +190,7 @@ static bool render_array(struct walk *w, uint32_t sub, uint8_t type, struct slic
 }
 
 static bool render_substitution(struct walk *w, struct cursor *c, struct repeat *rep, bool optional,
-                                enum absence *ret_absence)
-{
+                                enum absence *ret_absence) {
     uint32_t offset = c->pos;
     if (!has(c, 4)) return fail(w, offset, "a substitution is cut off");
     uint32_t sub = u16_at(w, offset + 1);
@@ -226,8 +210,7 @@ static bool render_substitution(struct walk *w, struct cursor *c, struct repeat 
 
 /* ---- elements ------------------------------------------------------------------------------------------------------ */
 
-static bool render_attribute(struct walk *w, struct cursor *c)
-{
+static bool render_attribute(struct walk *w, struct cursor *c) {
     size_t mark = w->out.buf->len;
     uint32_t offset = c->pos++;
     struct name name = {0};
@@ -253,8 +236,7 @@ struct element {
     struct name name;
 };
 
-static uint32_t name_hash(struct name n)
-{
+static uint32_t name_hash(struct name n) {
     uint32_t h = 0;
     for (uint32_t i = 0; i < n.n; i++) h = h * 65599 + ((uint32_t)n.p[2 * i] | (uint32_t)n.p[2 * i + 1] << 8);
     return h & 0xffff;
@@ -262,8 +244,7 @@ static uint32_t name_hash(struct name n)
 
 /* Elements outside a template have no dependency id in most writers' output, but not in all: take the layout in which
  * the name's hash is right. */
-static bool has_dependency(const struct walk *w, const struct cursor *c)
-{
+static bool has_dependency(const struct walk *w, const struct cursor *c) {
     if (c->values) return true;
     for (uint32_t skip = 0; skip <= 2; skip += 2) {
         struct name n;
@@ -275,8 +256,7 @@ static bool has_dependency(const struct walk *w, const struct cursor *c)
 }
 
 /* token [u16 dependency] u32 size, name, [u32 size of the attributes when TOKEN_MORE] */
-static bool read_element(struct walk *w, struct cursor *c, struct element *ret)
-{
+static bool read_element(struct walk *w, struct cursor *c, struct element *ret) {
     struct element e = {.offset = c->pos, .dependency = NO_DEPENDENCY};
     e.has_attributes = w->chunk.p[c->pos] & TOKEN_MORE;
     bool dependency = has_dependency(w, c);
@@ -305,8 +285,7 @@ static bool read_element(struct walk *w, struct cursor *c, struct element *ret)
 
 /* One writing of the element, from its body on. */
 static bool render_once(struct walk *w, struct cursor *c, const struct element *e, struct repeat *rep,
-                        enum absence *ret_absence)
-{
+                        enum absence *ret_absence) {
     c->pos = e->body;
     if (!PUT(w, e->offset, "<") || !put_name(w, e->offset, e->name)) return false;
     while (e->has_attributes && (peek(w, c) & ~TOKEN_MORE) == TOKEN_ATTRIBUTE) {
@@ -324,8 +303,7 @@ static bool render_once(struct walk *w, struct cursor *c, const struct element *
     return PUT(w, c->pos, "</") && put_name(w, c->pos, e->name) && PUT(w, c->pos, ">");
 }
 
-static bool render_element(struct walk *w, struct cursor *c)
-{
+static bool render_element(struct walk *w, struct cursor *c) {
     struct element e = {0};
     if (!read_element(w, c, &e)) return false;
     if (c->values && e.dependency != NO_DEPENDENCY) {
@@ -357,8 +335,7 @@ static bool render_element(struct walk *w, struct cursor *c)
 
 /* ---- templates ----------------------------------------------------------------------------------------------------- */
 
-static bool read_values(struct walk *w, struct cursor *c, struct values *ret)
-{
+static bool read_values(struct walk *w, struct cursor *c, struct values *ret) {
     uint32_t offset = c->pos;
     if (!has(c, 4)) return fail(w, offset, "the values of a template are cut off");
     ret->n = u32_at(w, offset);
@@ -378,8 +355,7 @@ static bool read_values(struct walk *w, struct cursor *c, struct values *ret)
 
 /* token, u8 1, u32 id, u32 offset of the definition, [the definition, when it is right here], values
  * definition: u32 next, GUID (of which the id is the first part), u32 size, BinXML */
-static bool render_template(struct walk *w, struct cursor *c)
-{
+static bool render_template(struct walk *w, struct cursor *c) {
     uint32_t offset = c->pos;
     if (!has(c, 10)) return fail(w, offset, "a template is cut off");
     uint32_t id = u32_at(w, offset + 2), def = u32_at(w, offset + 6);
@@ -401,8 +377,7 @@ static bool render_template(struct walk *w, struct cursor *c)
 
 /* ---- content ------------------------------------------------------------------------------------------------------- */
 
-static bool render_text(struct walk *w, struct cursor *c)
-{
+static bool render_text(struct walk *w, struct cursor *c) {
     uint32_t offset = c->pos, n = 0;
     const uint8_t *p = NULL;
     if (w->chunk.p[offset] == TOKEN_VALUE || w->chunk.p[offset] == (TOKEN_VALUE | TOKEN_MORE)) {
@@ -413,8 +388,7 @@ static bool render_text(struct walk *w, struct cursor *c)
     return read_text(w, c, &p, &n) && (xmlout_utf16(&w->out, p, n) || fail_out(w, offset, "cannot be written"));
 }
 
-static bool render_char_ref(struct walk *w, struct cursor *c)
-{
+static bool render_char_ref(struct walk *w, struct cursor *c) {
     uint32_t offset = c->pos;
     if (!has(c, 3)) return fail(w, offset, "a character reference is cut off");
     char tmp[8];
@@ -426,32 +400,28 @@ static bool render_char_ref(struct walk *w, struct cursor *c)
     return PUT(w, offset, "&#") && put(w, offset, tmp + sizeof tmp - n, n) && PUT(w, offset, ";");
 }
 
-static bool render_entity_ref(struct walk *w, struct cursor *c)
-{
+static bool render_entity_ref(struct walk *w, struct cursor *c) {
     uint32_t offset = c->pos++;
     struct name name = {0};
     return read_name(w, c, &name) && PUT(w, offset, "&") && put_name(w, offset, name) && PUT(w, offset, ";");
 }
 
 /* Processing instructions say nothing about the event and no writer of events is known to use them: checked, left out. */
-static bool skip_instruction(struct walk *w, struct cursor *c)
-{
+static bool skip_instruction(struct walk *w, struct cursor *c) {
     uint32_t n;
     const uint8_t *p;
     struct name name;
     return (w->chunk.p[c->pos++] & ~TOKEN_MORE) == TOKEN_PI_TARGET ? read_name(w, c, &name) : read_text(w, c, &p, &n);
 }
 
-static bool skip_fragment_header(struct walk *w, struct cursor *c)
-{ /* token, major 1, minor 1, flags */
+static bool skip_fragment_header(struct walk *w, struct cursor *c) { /* token, major 1, minor 1, flags */
     if (!has(c, 4)) return fail(w, c->pos, "a fragment is cut off");
     if (w->chunk.p[c->pos + 1] != 1) return fail(w, c->pos, "a fragment of an unknown version");
     c->pos += 4;
     return true;
 }
 
-static bool render_token(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence)
-{
+static bool render_token(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence) {
     switch (peek(w, c) & ~TOKEN_MORE) {
     case TOKEN_ELEMENT:
         return w->out.in_attribute ? fail(w, c->pos, "an element in an attribute") : render_element(w, c);
@@ -472,8 +442,7 @@ static bool render_token(struct walk *w, struct cursor *c, struct repeat *rep, e
 
 /* Up to the end of the part, EOF, or the token that ends the element or attribute around it (which is left there).
  * An optional value that is absent ends it too: *ret_absence, and the cursor is where it is. */
-static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence)
-{
+static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep, enum absence *ret_absence) {
     if (w->depth == BINXML_DEPTH_MAX) return fail(w, c->pos, "elements too deep inside each other");
     w->depth++;
     bool ok = true;
@@ -491,8 +460,7 @@ static bool render_content(struct walk *w, struct cursor *c, struct repeat *rep,
 }
 
 enum status binxml_render(struct slice chunk, uint32_t from, uint32_t to, size_t max_len, uint32_t *work,
-                          struct buf *xml, struct binxml_fault *ret_fault)
-{
+                          struct buf *xml, struct binxml_fault *ret_fault) {
     size_t mark = xml->len;
     struct walk w = {.chunk = chunk, .out = {.buf = xml, .max_len = max_len}, .work = work};
     struct cursor c = {from, to, NULL};

@@ -16,18 +16,15 @@
 #define RECORD_MAGIC "**\0\0"
 #define CHUNK_WORK (1u << 22) /* tokens of all records of a chunk */
 
-static uint32_t u16(const uint8_t *p)
-{
+static uint32_t u16(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8;
 }
 
-static uint32_t u32(const uint8_t *p)
-{
+static uint32_t u32(const uint8_t *p) {
     return u16(p) | u16(p + 2) << 16;
 }
 
-static uint64_t u64(const uint8_t *p)
-{
+static uint64_t u64(const uint8_t *p) {
     return u32(p) | (uint64_t)u32(p + 4) << 32;
 }
 
@@ -43,21 +40,18 @@ static uint64_t u64(const uint8_t *p)
 #define CRC_64(i) CRC_16((i)), CRC_16((i + 16)), CRC_16((i + 32)), CRC_16((i + 48))
 static const uint32_t crc_table[256] = {CRC_64(0), CRC_64(64), CRC_64(128), CRC_64(192)};
 
-static uint32_t crc_add(uint32_t crc, const uint8_t *p, size_t len)
-{
+static uint32_t crc_add(uint32_t crc, const uint8_t *p, size_t len) {
     for (size_t i = 0; i < len; i++) crc = crc >> 8 ^ crc_table[(crc ^ p[i]) & 0xff];
     return crc;
 }
 
-static uint32_t crc32_of(const uint8_t *p, size_t len)
-{
+static uint32_t crc32_of(const uint8_t *p, size_t len) {
     return ~crc_add(~0u, p, len);
 }
 
 /* ---- file header --------------------------------------------------------------------------------------------------- */
 
-struct evtx_file evtx_file_check(struct slice header)
-{
+struct evtx_file evtx_file_check(struct slice header) {
     struct evtx_file f = {.header_size = EVTX_FILE_HEADER};
     const uint8_t *p = header.p;
     if (header.len < FILE_HEADER_USED) return f;
@@ -82,8 +76,7 @@ static void damage_set(struct evtx_damage *d, uint32_t offset, uint32_t skipped,
                        ...) PRINTF_LIKE(5, 6);
 
 static void damage_set(struct evtx_damage *d, uint32_t offset, uint32_t skipped, uint64_t record_id, const char *fmt,
-                       ...)
-{
+                       ...) {
     *d = (struct evtx_damage){.offset = offset, .skipped = skipped, .record_id = record_id};
     va_list ap;
     va_start(ap, fmt);
@@ -91,14 +84,12 @@ static void damage_set(struct evtx_damage *d, uint32_t offset, uint32_t skipped,
     va_end(ap);
 }
 
-static bool is_zero(struct slice s)
-{
+static bool is_zero(struct slice s) {
     return s.len == 0 || (s.p[0] == 0 && memcmp(s.p, s.p + 1, s.len - 1) == 0);
 }
 
 /* Is this the beginning of a record? Its two sizes must agree, or the next record must begin where it says. */
-static bool is_record(const struct evtx_chunk *c, uint32_t pos, uint32_t end, uint32_t *ret_size)
-{
+static bool is_record(const struct evtx_chunk *c, uint32_t pos, uint32_t end, uint32_t *ret_size) {
     const uint8_t *p = c->bytes.p + pos;
     if (end - pos < RECORD_MIN || memcmp(p, RECORD_MAGIC, 4) != 0) return false;
     uint32_t size = u32(p + 4);
@@ -109,8 +100,7 @@ static bool is_record(const struct evtx_chunk *c, uint32_t pos, uint32_t end, ui
 }
 
 /* The first record at or behind `from`; end: none. */
-static uint32_t find_record(const struct evtx_chunk *c, uint32_t from, uint32_t end)
-{
+static uint32_t find_record(const struct evtx_chunk *c, uint32_t from, uint32_t end) {
     uint32_t size;
     while (from < end && end - from >= RECORD_MIN) {
         const uint8_t *at = memchr(c->bytes.p + from, '*', end - from);
@@ -122,8 +112,7 @@ static uint32_t find_record(const struct evtx_chunk *c, uint32_t from, uint32_t 
     return end;
 }
 
-static void read_header(struct evtx_chunk *c)
-{
+static void read_header(struct evtx_chunk *c) {
     const uint8_t *p = c->bytes.p;
     c->first_number = u64(p + 8);
     c->last_number = u64(p + 16);
@@ -135,8 +124,7 @@ static void read_header(struct evtx_chunk *c)
                    c->free_offset <= EVTX_CHUNK;
 }
 
-enum status evtx_chunk_open(struct evtx_chunk *c, struct slice chunk, struct evtx_damage *ret_damage)
-{
+enum status evtx_chunk_open(struct evtx_chunk *c, struct slice chunk, struct evtx_damage *ret_damage) {
     chunk = slice_head(chunk, EVTX_CHUNK);
     *c = (struct evtx_chunk){.bytes = chunk, .work_left = CHUNK_WORK, .out_left = EVTX_CHUNK_MAX};
     *ret_damage = (struct evtx_damage){0};
@@ -174,8 +162,7 @@ enum status evtx_chunk_open(struct evtx_chunk *c, struct slice chunk, struct evt
 }
 
 /* Moves on to the next record behind a stretch that is none. */
-static enum status skip_stretch(struct evtx_chunk *c, struct evtx_damage *ret_damage)
-{
+static enum status skip_stretch(struct evtx_chunk *c, struct evtx_damage *ret_damage) {
     uint32_t from = c->pos, size;
     bool cut = c->end == c->bytes.len && c->end < EVTX_CHUNK;
     bool starts = c->end - from >= RECORD_HEADER && memcmp(c->bytes.p + from, RECORD_MAGIC, 4) == 0;
@@ -190,15 +177,13 @@ static enum status skip_stretch(struct evtx_chunk *c, struct evtx_damage *ret_da
 }
 
 /* Behind the last known record: only what goes on without a gap. */
-static bool tail_ends(const struct evtx_chunk *c, uint32_t *ret_size)
-{
+static bool tail_ends(const struct evtx_chunk *c, uint32_t *ret_size) {
     return !is_record(c, c->pos, c->end, ret_size) || u32(c->bytes.p + c->pos + *ret_size - 4) != *ret_size ||
            u64(c->bytes.p + c->pos + 8) != c->last_seen_id + 1;
 }
 
 enum status evtx_chunk_next(struct evtx_chunk *c, struct buf *xml, struct evtx_record *ret,
-                            struct evtx_damage *ret_damage)
-{
+                            struct evtx_damage *ret_damage) {
     uint32_t size;
     buf_clear(xml);
     *ret_damage = (struct evtx_damage){0};
@@ -231,15 +216,13 @@ enum status evtx_chunk_next(struct evtx_chunk *c, struct buf *xml, struct evtx_r
     return ST_OK;
 }
 
-void evtx_chunk_read_tail(struct evtx_chunk *c)
-{
+void evtx_chunk_read_tail(struct evtx_chunk *c) {
     if (c->bytes.len < CHUNK_RECORDS || c->tail || c->last_seen_id == 0) return;
     c->tail = true;
     c->end = (uint32_t)c->bytes.len;
 }
 
-void evtx_damage_describe(const struct evtx_damage *d, char *out, size_t cap)
-{
+void evtx_damage_describe(const struct evtx_damage *d, char *out, size_t cap) {
     char id[40] = "";
     if (d->record_id) snprintf(id, sizeof id, "record %llu, ", (unsigned long long)d->record_id);
     if (d->skipped)

@@ -11,8 +11,8 @@
 #define BURST_MS 20u
 #define RETRY_MS 5000u
 #define LOOK_AGAIN_MS 5000u /* has a file that was read to its end changed? */
-#define LINES_MAX 20u        /* about one input */
-#define GAPS_MAX 1024u       /* that wait for the loop thread */
+#define LINES_MAX 20u       /* about one input */
+#define GAPS_MAX 1024u      /* that wait for the loop thread */
 
 void feeder_close_source(struct input *in) {
     if (!in->source) return;

@@ -13,13 +13,13 @@
 
 struct parser {
     XML_Parser expat;
-    struct buf wrapped;  /* the text that expat reads */
-    struct buf text;     /* character data since the last tag */
+    struct buf wrapped; /* the text that expat reads */
+    struct buf text;    /* character data since the last tag */
     struct arena tree;
-    struct arena *a;     /* the caller's */
+    struct arena *a; /* the caller's */
     struct xml_node *root, *at;
     unsigned depth;
-    enum status st;      /* the first failure of the handlers */
+    enum status st; /* the first failure of the handlers */
     const char *why;
     uint64_t replaced;
 };
@@ -129,7 +129,8 @@ static void XMLCALL on_text(void *ctx, const XML_Char *text, int len) {
     if (!p->st) buf_append(&p->text, text, (size_t)len);
 }
 
-static void XMLCALL on_doctype(void *ctx, const XML_Char *name, const XML_Char *sysid, const XML_Char *pubid, int internal) {
+static void XMLCALL on_doctype(void *ctx, const XML_Char *name, const XML_Char *sysid, const XML_Char *pubid,
+                               int internal) {
     (void)name;
     (void)sysid;
     (void)pubid;
@@ -185,7 +186,8 @@ MUST_USE enum status parse_event_slow(struct parser *p, struct slice xml, struct
     return fail_at(err, code == XML_ERROR_NO_MEMORY ? ST_NOMEM : ST_FORMAT, xml, offset, XML_ErrorString(code));
 }
 
-MUST_USE enum status parse_event(struct parser *p, struct slice xml, struct arena *a, struct event *ret, struct error *err) {
+MUST_USE enum status parse_event(struct parser *p, struct slice xml, struct arena *a, struct event *ret,
+                                 struct error *err) {
     if (parse_fast(xml, a, ret)) return ST_OK;
     return parse_event_slow(p, xml, a, ret, err);
 }

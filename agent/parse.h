@@ -27,7 +27,8 @@ uint64_t parser_replaced(const struct parser *p);
 /* Reads one <Event ...>...</Event> (an XML declaration, blanks and comments around it are fine). What *ret points to
  * lives in `a` and in `xml`. ST_FORMAT: *err says line and byte (both from 1) in xml, and what is wrong there.
  * ST_TOOBIG: over XML_EVENT_MAX, EVENT_MAX_DATA, depth or attributes. ST_NOMEM: the arena's cap. */
-MUST_USE enum status parse_event(struct parser *p, struct slice xml, struct arena *a, struct event *ret, struct error *err);
+MUST_USE enum status parse_event(struct parser *p, struct slice xml, struct arena *a, struct event *ret,
+                                 struct error *err);
 
 /* The same by expat alone, without the quick way for the usual shape: for tests. */
 MUST_USE enum status parse_event_slow(struct parser *p, struct slice xml, struct arena *a, struct event *ret,

@@ -169,7 +169,8 @@ struct known_attribute {
     struct event_num *number;
 };
 
-static void take_attributes(struct build *b, const struct xml_node *n, const struct known_attribute *known, size_t n_known) {
+static void take_attributes(struct build *b, const struct xml_node *n, const struct known_attribute *known,
+                            size_t n_known) {
     for (size_t i = 0; i < n->n_attributes; i++) {
         const struct xml_attribute *at = &n->attributes[i];
         size_t k = 0;
@@ -189,8 +190,8 @@ static void take_empty(struct build *b, const struct xml_node *n, const struct k
     if (has_elements(n) || !is_blank(text_of(b, n))) b->unusual = true;
 }
 
-#define TAKE_EMPTY(b, n, ...)                                                                                          \
-    take_empty(b, n, (const struct known_attribute[]){__VA_ARGS__},                                                    \
+#define TAKE_EMPTY(b, n, ...)                                       \
+    take_empty(b, n, (const struct known_attribute[]){__VA_ARGS__}, \
                sizeof((const struct known_attribute[]){__VA_ARGS__}) / sizeof(struct known_attribute))
 
 static void take_security(struct build *b, const struct xml_node *n) {
@@ -231,10 +232,10 @@ enum {
     S_COUNT
 };
 
-static const char *const system_names[S_COUNT] = {"Provider",    "EventID",       "Version",     "Level",     "Task",
-                                                  "Opcode",      "Keywords",      "TimeCreated", "EventRecordID",
-                                                  "Correlation", "Execution",     "Channel",     "Computer",
-                                                  "Security"};
+static const char *const system_names[S_COUNT] = {"Provider",      "EventID",     "Version",   "Level",
+                                                  "Task",          "Opcode",      "Keywords",  "TimeCreated",
+                                                  "EventRecordID", "Correlation", "Execution", "Channel",
+                                                  "Computer",      "Security"};
 
 static void take_system_element(struct build *b, const struct xml_node *n) {
     struct event *ev = &b->ev;
@@ -362,7 +363,8 @@ static bool take_extra(struct build *b, const struct xml_node *system, const str
     return b->xml.len == 0 || take_xml(b, &b->ev.extra_xml);
 }
 
-MUST_USE enum status parse_build(const struct xml_node *root, struct arena *a, struct event *ret, const char **ret_why) {
+MUST_USE enum status parse_build(const struct xml_node *root, struct arena *a, struct event *ret,
+                                 const char **ret_why) {
     *ret_why = "the root element is not <Event>";
     if (!slice_eq_str(root->name, "Event")) return ST_FORMAT;
     const struct xml_node *system = NULL, *body = NULL;

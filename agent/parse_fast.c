@@ -33,10 +33,10 @@ static void need(struct cursor *c, bool fine) {
 
 /* 0: goes on; 1: ends the run, look closer */
 static const uint8_t stops[256] = {
-    [0] = 1,    ['\t'] = 1, ['\n'] = 1, ['\r'] = 1, ['"'] = 1,  ['&'] = 1,  ['\''] = 1, ['<'] = 1,  ['>'] = 1,
+    [0] = 1,  ['\t'] = 1, ['\n'] = 1, ['\r'] = 1, ['"'] = 1, ['&'] = 1, ['\''] = 1, ['<'] = 1, ['>'] = 1,
 #define R8(n) [n] = 1, [n + 1] = 1, [n + 2] = 1, [n + 3] = 1, [n + 4] = 1, [n + 5] = 1, [n + 6] = 1, [n + 7] = 1
-    R8(0x80),   R8(0x88),   R8(0x90),   R8(0x98),   R8(0xa0),   R8(0xa8),   R8(0xb0),   R8(0xb8),   R8(0xc0),
-    R8(0xc8),   R8(0xd0),   R8(0xd8),   R8(0xe0),   R8(0xe8),   R8(0xf0),   R8(0xf8),
+    R8(0x80), R8(0x88),   R8(0x90),   R8(0x98),   R8(0xa0),  R8(0xa8),  R8(0xb0),   R8(0xb8),  R8(0xc0),
+    R8(0xc8), R8(0xd0),   R8(0xd8),   R8(0xe0),   R8(0xe8),  R8(0xf0),  R8(0xf8),
 #undef R8
 };
 
@@ -141,9 +141,9 @@ static struct slice quoted(struct cursor *c) {
     return s;
 }
 
-#define ATTRIBUTE(c, name, ret)                                                                                        \
-    do {                                                                                                               \
-        if (SKIP(c, " " name "=")) *(ret) = quoted(c);                                                                 \
+#define ATTRIBUTE(c, name, ret)                        \
+    do {                                               \
+        if (SKIP(c, " " name "=")) *(ret) = quoted(c); \
     } while (0)
 
 static void number_attribute(struct cursor *c, const char *lit, size_t len, struct event_num *ret) {
@@ -152,20 +152,20 @@ static void number_attribute(struct cursor *c, const char *lit, size_t len, stru
 
 #define NUMBER_ATTRIBUTE(c, name, ret) number_attribute(c, " " name "=", sizeof(" " name "=") - 1, ret)
 
-#define NUMBER_ELEMENT(c, name, hex, ret)                                                                              \
-    do {                                                                                                               \
-        if (SKIP(c, "<" name ">")) {                                                                                   \
-            need(c, parse_number(text(c, '<'), hex, ret));                                                             \
-            NEED(c, "</" name ">");                                                                                    \
-        }                                                                                                              \
+#define NUMBER_ELEMENT(c, name, hex, ret)                  \
+    do {                                                   \
+        if (SKIP(c, "<" name ">")) {                       \
+            need(c, parse_number(text(c, '<'), hex, ret)); \
+            NEED(c, "</" name ">");                        \
+        }                                                  \
     } while (0)
 
-#define TEXT_ELEMENT(c, name, ret)                                                                                     \
-    do {                                                                                                               \
-        if (SKIP(c, "<" name ">")) {                                                                                   \
-            *(ret) = text(c, '<');                                                                                     \
-            NEED(c, "</" name ">");                                                                                    \
-        }                                                                                                              \
+#define TEXT_ELEMENT(c, name, ret)   \
+    do {                             \
+        if (SKIP(c, "<" name ">")) { \
+            *(ret) = text(c, '<');   \
+            NEED(c, "</" name ">");  \
+        }                            \
     } while (0)
 
 /* ---- the event ---- */

@@ -38,7 +38,7 @@ static void put_wrapped(struct buf *out, uint32_t cp) {
         buf_append(out, "self", 4);
         return;
     }
-    for (int shift = 12; shift >= 0; shift -= 4) buf_byte(out, (uint8_t)"0123456789abcdef"[cp >> shift & 15]);
+    for (int shift = 12; shift >= 0; shift -= 4) buf_byte(out, (uint8_t) "0123456789abcdef"[cp >> shift & 15]);
 }
 
 /* Sections in which '&' and '<' mean nothing, and what ends them. */
@@ -76,8 +76,8 @@ static size_t wrap_one(struct buf *out, struct slice s, bool refs, uint64_t *rep
 }
 
 static bool is_plain(uint8_t c) {
-    return (c >= 0x20 && c < 0x80 && c != '&' && c != '<' && c != ']' && c != '-' && c != '?') || c == '\n' || c == '\t' ||
-           c == '\r';
+    return (c >= 0x20 && c < 0x80 && c != '&' && c != '<' && c != ']' && c != '-' && c != '?') || c == '\n' ||
+           c == '\t' || c == '\r';
 }
 
 size_t parse_wrap(struct buf *out, struct slice xml, size_t max_out, uint64_t *replaced) {

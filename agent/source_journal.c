@@ -257,8 +257,7 @@ enum status source_text_open(const struct source_options *o, struct source **ret
 enum status source_journal_open(const struct source_options *o, struct source **ret, struct error *err) {
     struct line_source *l = line_new(o);
     char after[SOURCE_MAX_POSITION + 32];
-    struct slice cursor =
-        slice_starts(o->position, SLICE_LIT("cursor ")) ? slice_from(o->position, 7) : SLICE_LIT("");
+    struct slice cursor = slice_starts(o->position, SLICE_LIT("cursor ")) ? slice_from(o->position, 7) : SLICE_LIT("");
     snprintf(after, sizeof after, "--after-cursor=%.*s", (int)slice_head(cursor, JOURNAL_MAX_CURSOR).len,
              (const char *)cursor.p);
     /* Trusted fields are matched by journalctl already and checked again by us. */

@@ -97,7 +97,8 @@ static uint64_t document_len(const struct xml_split *s, struct slice text) {
 
 static uint64_t count_lines(struct slice text) {
     uint64_t n = 0;
-    for (const uint8_t *p = text.p, *end = text.p + text.len; p < end && (p = memchr(p, '\n', (size_t)(end - p))); p++) n++;
+    for (const uint8_t *p = text.p, *end = text.p + text.len; p < end && (p = memchr(p, '\n', (size_t)(end - p))); p++)
+        n++;
     return n;
 }
 
@@ -143,9 +144,7 @@ static size_t find(struct slice s, const char *what) {
 
 /* Length of the markup at s.p, which begins with '<'; 0: its end is not there yet. */
 static size_t markup_len(struct slice s) {
-    static const struct {
-        const char *begin, *end;
-    } sections[] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
+    static const struct { const char *begin, *end; } sections[] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         size_t begin = strlen(sections[i].begin);
         if (s.len < begin && memcmp(s.p, sections[i].begin, s.len) == 0) return 0;
@@ -389,7 +388,8 @@ static bool begin_line(struct xml_split *s, struct xml_piece *ret, bool *ret_too
     if (!lf && !s->finished) {
         if (t.len <= 2 * XML_EVENT_MAX) return false;
         *ret_too_long = !s->skip_line;
-        if (*ret_too_long) *ret = (struct xml_piece){.offset = s->offset, .line = s->line, .why = "a line longer than 2 MiB"};
+        if (*ret_too_long)
+            *ret = (struct xml_piece){.offset = s->offset, .line = s->line, .why = "a line longer than 2 MiB"};
         s->skip_line = true;
         drop(s, t.len);
         return false;
@@ -428,7 +428,9 @@ static enum xml_piece_kind next_in_lines(struct xml_split *s, struct xml_piece *
             ret->text = slice_head(c.text, c.at);
             return XML_EVENT;
         }
-        ret->why = r == CUT_BAD ? c.why : r == CUT_WHOLE ? "an event longer than 1 MiB" : "a line cut off inside an event";
+        ret->why = r == CUT_BAD     ? c.why
+                   : r == CUT_WHOLE ? "an event longer than 1 MiB"
+                                    : "a line cut off inside an event";
         s->line_scan = r == CUT_WHOLE ? at + c.at : at + 1;
         return XML_BAD;
     }

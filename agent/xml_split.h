@@ -51,7 +51,7 @@ struct xml_split {
     size_t seen;           /* from there: there when a tag was found unfinished */
     uint64_t offset, line; /* of the byte at head */
     size_t line_scan;      /* XML_SYSLOG: of line_text */
-    bool in_line; /* an event, or a line, is in work */
+    bool in_line;          /* an event, or a line, is in work */
     bool finished, in_bad, skip_line;
     /* the tags that are open in the event in work; names as hashes */
     uint32_t open[XML_SPLIT_DEPTH];

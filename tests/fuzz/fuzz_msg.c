@@ -34,7 +34,8 @@ static bool has_unknown(const ProtobufCMessage *m) {
         const char *at = (const char *)m + f->offset;
         bool many = f->label == PROTOBUF_C_LABEL_REPEATED;
         size_t n = many ? *(const size_t *)((const char *)m + f->quantifier_offset) : 1;
-        ProtobufCMessage *const *children = many ? *(ProtobufCMessage *const *const *)at : (ProtobufCMessage *const *)at;
+        ProtobufCMessage *const *children =
+            many ? *(ProtobufCMessage *const *const *)at : (ProtobufCMessage *const *)at;
         for (size_t k = 0; k < n; k++) {
             if (children[k] && has_unknown(children[k])) return true;
         }
