@@ -55,6 +55,8 @@ MUST_USE enum status json_body_end(struct json_body *b, struct buf *out, struct 
 
 /* client_line_fn: prints the line on stdout; ST_CLOSED when stdout is gone. */
 enum status print_line(void *ctx, struct slice line);
+/* The same for a whole reply, whose last line may end with a newline. */
+enum status print_reply(struct slice reply);
 /* "1.5 MiB" into out. */
 const char *human_bytes(uint64_t bytes, char out[32]);
 /* Checks a time for --since, --until, --at before it is sent. */

@@ -89,6 +89,11 @@ enum status print_line(void *ctx, struct slice line) {
     return ok ? ST_OK : ST_CLOSED;
 }
 
+enum status print_reply(struct slice reply) {
+    while (reply.len && reply.p[reply.len - 1] == '\n') reply.len--;
+    return print_line(NULL, reply);
+}
+
 const char *human_bytes(uint64_t bytes, char out[32]) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double v = (double)bytes;

@@ -279,8 +279,7 @@ static enum status run_host_show(struct client *c, const void *options, const st
     host_url(&url, words->items[0], NULL);
     enum status st = client_get(c, &url, &reply, err);
     if (!st && ((const struct common *)options)->json) {
-        while (reply.len && reply.p[reply.len - 1] == '\n') reply.len--;
-        st = print_line(NULL, buf_slice(&reply));
+        st = print_reply(buf_slice(&reply));
     } else if (!st) {
         st = json_line(buf_slice(&reply), &doc, err);
         if (!st) print_host(yyjson_doc_get_root(doc));

@@ -192,8 +192,7 @@ static enum status summarise(const struct job *j, struct slice reply, bool json,
     yyjson_val *o = yyjson_doc_get_root(doc);
     size_t rejected = yyjson_arr_size(yyjson_obj_get(o, "rejected"));
     if (json) {
-        while (reply.len && reply.p[reply.len - 1] == '\n') reply.len--;
-        st = print_line(NULL, reply);
+        st = print_reply(reply);
     } else {
         printf("%llu events of %zu file%s: %llu stored, %llu held already\n", (unsigned long long)j->events,
                j->files->n, j->files->n == 1 ? "" : "s", (unsigned long long)json_uint(o, "stored"),

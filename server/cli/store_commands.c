@@ -170,8 +170,7 @@ static enum status run_status(struct client *c, const void *options, const struc
     url_begin(&url, "/api/v1/status");
     enum status st = client_get(c, &url, &reply, err);
     if (!st && ((const struct common *)options)->json) {
-        while (reply.len && reply.p[reply.len - 1] == '\n') reply.len--;
-        st = print_line(NULL, buf_slice(&reply));
+        st = print_reply(buf_slice(&reply));
     } else if (!st) {
         st = json_line(buf_slice(&reply), &doc, err);
         if (!st) print_object(yyjson_doc_get_root(doc), 0);
