@@ -106,7 +106,7 @@ AGENT := source_evtlog source_evtx source_xml source_journal parse batcher spool
          service_posix
 STORAGE := keys db writer ledger packs runs compact blocks guids procs search cursor fleetdb
 SERVER := conf listener session ingest digest fleet/ca fleet/tokens fleet/enrolment fleet/registry fleet/groups
-SERVER_DIRS := server server/fleet server/rules server/forward server/api server/console
+SERVER_DIRS := server server/fleet server/rollout server/forward server/api server/console
 
 # $(call sources,dirs,listed files): the listed ones that exist, then any others in the directories; programs' main.c and
 # what only Windows compiles stay out.
@@ -116,6 +116,7 @@ BASE_SRC    := $(call sources,proto/base,$(BASE:%=proto/base/%.c))
 PROTO_SRC   := $(call sources,proto,$(PROTO:%=proto/%.c))
 AGENT_SRC   := $(call sources,agent,$(AGENT:%=agent/%.c))
 STORAGE_SRC := $(call sources,storage,$(STORAGE:%=storage/%.c))
+RULES_SRC   := $(call sources,server/rules,)
 SERVER_SRC  := $(call sources,$(SERVER_DIRS),$(SERVER:%=server/%.c))
 CLI_SRC     := $(call sources,server/cli,)
 LOAD_SRC    := $(call sources,tests/load,)
@@ -125,12 +126,13 @@ API_GEN     := $(if $(wildcard server/api/openapi.json),$(GEN)/openapi_json.c)
 GEN_HDR     := $(if $(wildcard proto/haechi.proto),$(GEN)/haechi.pb-c.h)
 MAIN_SRC    := $(wildcard agent/main.c server/main.c server/cli/main.c tests/load/main.c)
 
-LIBS := base proto agent storage server cli load
+LIBS := base proto agent storage rules server cli load
 obj  = $(patsubst %.c,$(OBJ)/%.o,$(1))
 base_OBJ    := $(call obj,$(BASE_SRC))
 proto_OBJ   := $(call obj,$(PROTO_SRC)) $(GEN_SRC:%.c=%.o)
 agent_OBJ   := $(call obj,$(AGENT_SRC))
 storage_OBJ := $(call obj,$(STORAGE_SRC))
+rules_OBJ   := $(call obj,$(RULES_SRC))
 server_OBJ  := $(call obj,$(SERVER_SRC)) $(API_GEN:%.c=%.o)
 cli_OBJ     := $(call obj,$(CLI_SRC))
 load_OBJ    := $(call obj,$(LOAD_SRC))
@@ -140,7 +142,7 @@ load_OBJ    := $(call obj,$(LOAD_SRC))
 
 see_base    := -Iproto/base
 see_proto   := -Iproto -I$(GEN) $(see_base)
-see_server  := $(SERVER_DIRS:%=-I%)
+see_server  := $(SERVER_DIRS:%=-I%) -Iserver/rules
 tls_inc      = -isystem $(MBEDTLS)/include $(TLS_DEF)
 yyjson_inc   = -isystem $(YYJSON)/include
 llhttp_inc   = -isystem $(LLHTTP)/include
@@ -152,7 +154,8 @@ INC_agent         = -Iagent $(see_proto)
 INC_storage       = -Istorage $(see_base)
 INC_server        = $(see_server) -Istorage $(see_proto) $(yyjson_inc)
 INC_server_fleet  = -Iserver/fleet $(INC_server) $(tls_inc)
-INC_server_rules  = -Iserver/rules $(INC_server)
+INC_server_rules  = -Iserver/rules $(see_proto)
+INC_server_rollout = -Iserver/rollout $(INC_server)
 INC_server_forward = -Iserver/forward $(INC_server)
 INC_server_api    = -Iserver/api $(INC_server) $(llhttp_inc)
 INC_server_console = -Iserver/console $(INC_server)
@@ -197,9 +200,9 @@ programs: $(PROGRAMS:%=$(OBJ)/%)
 deps: $(DEP_STAMPS)
 lib: $(LIBS:%=$(OBJ)/lib%.a)
 
-haechid_LIBS      := server storage proto base
+haechid_LIBS      := server rules storage proto base
 haechi-agent_LIBS := agent proto base
-haechi_LIBS       := cli agent proto base
+haechi_LIBS       := cli agent rules proto base
 haechi-load_LIBS  := load agent proto base
 haechid_MAIN      := server/main
 haechi-agent_MAIN := agent/main
@@ -288,8 +291,9 @@ layers_of = $(or $(shell sed -n 's|.*// links: *||p' $(2) | head -n 1),\
   $(if $(wildcard proto/$(1).c)$(filter proto,$(1)),proto base,\
   $(if $(wildcard agent/$(1).c)$(filter agent,$(1)),agent proto base,\
   $(if $(wildcard storage/$(1).c)$(filter storage,$(1)),storage proto base,\
-  $(if $(wildcard server/cli/$(1).c),cli agent proto base,\
-  cli server agent storage proto base))))))
+  $(if $(wildcard server/rules/$(1).c),rules proto base,\
+  $(if $(wildcard server/cli/$(1).c),cli agent rules proto base,\
+  cli server rules agent storage proto base)))))))
 
 define unit_program
 $(1)_LIBS := $(call layers_of,$(1:test_%=%),tests/unit/$(1).c)

@@ -349,8 +349,6 @@ static struct uplink *make_uplink(struct run *r) {
                                .os = r->facts.os,
                                .hostname = r->facts.hostname,
                                .domain = r->facts.domain,
-                               .sysmon_version = r->facts.sysmon_version,
-                               .sysmon_schema = r->facts.sysmon_schema,
                                .machine_id = buf_slice(&r->facts.machine_id),
                                .boot_id = buf_slice(&r->facts.boot_id),
                                .instance = slice_of(r->facts.instance, sizeof r->facts.instance),

@@ -6,6 +6,8 @@
 
 #include "buf.h"
 
+struct sysmon;
+
 /* A batch on its way. Made by mem_alloc; whoever holds it frees it with outgoing_free. */
 struct outgoing {
     struct buf bytes; /* header, columns, payload */
@@ -46,8 +48,19 @@ struct uplink_position {
     uint64_t highest_id, highest_time;
 };
 
+/* How far this host is with the fleet's rules, as RulesStatus has it; borrowed. */
+struct uplink_rules {
+    uint64_t serial, time;
+    const char *ruleset;
+    uint32_t revision, state, evidence; /* rules_state.h */
+    struct slice digest, rules_digest;
+    const char *reason, *words;
+};
+
 struct uplink_load {
-    uint64_t backlog_events; /* read and not yet given to the uplink */
+    const struct sysmon *sysmon;      /* NULL: not looked at yet */
+    const struct uplink_rules *rules; /* NULL: this host has never had any */
+    uint64_t backlog_events;          /* read and not yet given to the uplink */
     uint64_t spool_bytes, spool_max_bytes;
     double events_per_s;
     uint64_t cpu_ms, rss_bytes, parse_errors, records_skipped;
@@ -73,6 +86,7 @@ struct uplink_owner {
     void (*load)(void *ctx, struct uplink_load *ret);             /* for Hello and heartbeats */
     void (*welcome)(void *ctx, const struct uplink_welcome *w);   /* may be NULL */
     void (*position)(void *ctx, const struct uplink_position *p); /* for each log that `load` named; may be NULL */
+    void (*rules)(void *ctx, struct slice offer); /* a RulesOffer's bytes, not looked into; may be NULL */
     MUST_USE enum status (*make_csr)(void *ctx, struct buf *ret_der, struct error *err);
     /* A new certificate: keep it; says its dates. */
     MUST_USE enum status (*renewed)(void *ctx, struct slice certificate, struct slice ca, uint64_t *ret_not_before,
@@ -90,7 +104,7 @@ struct uplink_options {
     unsigned give_up_ms;                      /* ... when no collector could be reached for so long; 0: never */
     size_t window_bytes;                      /* unacknowledged batches kept in memory; 0: 16 MiB */
     uint64_t not_before, not_after;           /* of our certificate; 0: it is not ours to renew */
-    const char *os, *hostname, *domain, *sysmon_version, *sysmon_schema; /* NULL: not known */
+    const char *os, *hostname, *domain;       /* NULL: not known */
     struct slice machine_id, boot_id, instance;
     int utc_offset_minutes;
 };
@@ -105,6 +119,8 @@ void uplink_kick(struct uplink *u); /* there are batches again */
 void uplink_finish(struct uplink *u);
 /* Tells the collector why a hole will stay. Kept and told again on each of the next connections, for no message answers it. */
 void uplink_explain(struct uplink *u, const struct uplink_gap *g);
+/* `load` has other rules to tell than before: now, when there is a connection; else Hello will. */
+void uplink_rules_changed(struct uplink *u);
 void uplink_stop(struct uplink *u, unsigned grace_ms); /* stop soon: acks are waited for so long, then goodbye */
 void uplink_tick(struct uplink *u);                    /* at uplink_deadline_ms, or more often */
 uint64_t uplink_deadline_ms(const struct uplink *u);

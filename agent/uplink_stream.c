@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "crash.h"
 #include "mem.h"
+#include "sysmon.h"
 
 #include <stdio.h>
 
@@ -50,9 +51,58 @@ static void free_channels(Haechi__Channel **list, size_t n) {
     mem_free(list);
 }
 
+/* What Hello, Heartbeat and RulesStatus say of Sysmon and the rules; NULL for what is not known. */
+struct rules_words {
+    Haechi__Sysmon sysmon;
+    Haechi__RulesStatus rules;
+};
+
+static Haechi__Sysmon *sysmon_message(const struct uplink_load *load, struct rules_words *w) {
+    const struct sysmon *s = load->sysmon;
+    if (!s) return NULL;
+    haechi__sysmon__init(&w->sysmon);
+    w->sysmon.state = (uint32_t)s->state;
+    w->sysmon.version = text_field(s->version);
+    w->sysmon.schema = text_field(s->schema);
+    w->sysmon.service = text_field(s->service);
+    w->sysmon.driver = text_field(s->driver);
+    w->sysmon.inbox = s->inbox;
+    if (s->has_rules) w->sysmon.rules_digest = msg_bytes(slice_of(s->rules_digest, sizeof s->rules_digest));
+    w->sysmon.config_hash = text_field(s->config_hash);
+    w->sysmon.cannot_apply = text_field(s->cannot_apply);
+    return &w->sysmon;
+}
+
+static Haechi__RulesStatus *rules_message(const struct uplink_load *load, struct rules_words *w) {
+    const struct uplink_rules *r = load->rules;
+    if (!r) return NULL;
+    haechi__rules_status__init(&w->rules);
+    w->rules.serial = r->serial;
+    w->rules.ruleset = text_field(r->ruleset);
+    w->rules.revision = r->revision;
+    w->rules.digest = msg_bytes(r->digest);
+    w->rules.state = r->state;
+    w->rules.evidence = r->evidence;
+    w->rules.reason = text_field(r->reason);
+    w->rules.words = text_field(r->words);
+    w->rules.rules_digest = msg_bytes(r->rules_digest);
+    w->rules.time = r->time;
+    return &w->rules;
+}
+
+void uplink_rules_changed(struct uplink *u) {
+    struct uplink_load load = {0};
+    struct rules_words w;
+    if (u->state != UPLINK_STREAMING) return;
+    u->owner.load(u->owner.ctx, &load);
+    const Haechi__RulesStatus *m = rules_message(&load, &w);
+    if (m) send_message(u, FRAME_RULES_STATUS, &m->base);
+}
+
 void uplink_on_open(struct uplink *u) {
     if (u->state != UPLINK_CONNECTING) return;
     struct uplink_load load = {0};
+    struct rules_words words;
     u->owner.load(u->owner.ctx, &load);
     Haechi__Hello m = HAECHI__HELLO__INIT;
     m.protocol = PROTOCOL_VERSION;
@@ -61,14 +111,14 @@ void uplink_on_open(struct uplink *u) {
     m.hostname = text_field(u->o.hostname);
     m.domain = text_field(u->o.domain);
     m.machine_id = msg_bytes(u->o.machine_id);
-    m.sysmon_version = text_field(u->o.sysmon_version);
-    m.sysmon_schema = text_field(u->o.sysmon_schema);
     m.channels = make_channels(&load);
     m.n_channels = load.n_logs;
     m.time = u->io.wall(u->io.ctx);
     m.boot_id = msg_bytes(u->o.boot_id);
     m.utc_offset_minutes = u->o.utc_offset_minutes;
     m.instance = msg_bytes(u->o.instance);
+    m.sysmon = sysmon_message(&load, &words);
+    m.rules = rules_message(&load, &words);
     uplink_enter(u, UPLINK_GREETING);
     u->deadline = uplink_now(u) + WELCOME_MS;
     send_message(u, FRAME_HELLO, &m.base);
@@ -330,6 +380,7 @@ static void on_renewed(struct uplink *u, struct slice body) {
 
 void uplink_heartbeat(struct uplink *u) {
     struct uplink_load load = {0};
+    struct rules_words words;
     u->owner.load(u->owner.ctx, &load);
     Haechi__Heartbeat m = HAECHI__HEARTBEAT__INIT;
     m.time = u->io.wall(u->io.ctx);
@@ -344,6 +395,8 @@ void uplink_heartbeat(struct uplink *u) {
     m.log_wraps_in_s = load.wraps_in_s;
     m.channels = make_channels(&load);
     m.n_channels = load.n_logs;
+    m.sysmon = sysmon_message(&load, &words);
+    m.rules = rules_message(&load, &words);
     u->heartbeat_at = uplink_now(u) + u->heartbeat_ms;
     send_message(u, FRAME_HEARTBEAT, &m.base);
     free_channels(m.channels, m.n_channels);
@@ -362,6 +415,8 @@ static void on_frame(struct uplink *u, enum frame_type t, struct slice body) {
         on_ack(u, body);
     } else if (t == FRAME_RENEWED) {
         on_renewed(u, body);
+    } else if (t == FRAME_RULES_OFFER) {
+        if (u->owner.rules) u->owner.rules(u->owner.ctx, body);
     } /* HEARTBEAT_REPLY, POSITION_REPLY: that it came is all that counts here */
 }
 

@@ -28,6 +28,8 @@
     X(FRAME_RENEWED, 10, 256 * 1024, 2)        \
     X(FRAME_GOODBYE, 11, 4096, 3)              \
     X(FRAME_GAP, 12, 16 * 1024, 1)             \
+    X(FRAME_RULES_OFFER, 13, 1024 * 1024, 2)   \
+    X(FRAME_RULES_STATUS, 14, 64 * 1024, 1)    \
     X(FRAME_ENROLL, 32, 64 * 1024, 1)          \
     X(FRAME_ENROLL_REPLY, 33, 256 * 1024, 2)
 

@@ -195,6 +195,7 @@ static void on_ready_frame(struct session *s, enum frame_type t, struct slice bo
     case FRAME_POSITION_QUERY: start_job(s, JOB_POSITIONS, body, SESSION_BUSY); break;
     case FRAME_GAP: start_job(s, JOB_GAP, body, SESSION_BUSY); break;
     case FRAME_RENEW: start_job(s, JOB_RENEW, body, SESSION_BUSY); break;
+    case FRAME_RULES_STATUS: break; /* nothing was offered */
     case FRAME_GOODBYE: on_goodbye(s, body); break;
     default: session_close(s, ST_PROTO, 0, "%s out of turn", frame_name(t));
     }
@@ -333,8 +334,8 @@ static void welcome(struct session *s, const struct job *j) {
              log_peer(slice_str(h->os)));
     s->io->report(s->ctx, &(struct fleet_report){.os = slice_str(h->os),
                                                  .agent_version = slice_str(h->agent_version),
-                                                 .sysmon_version = slice_str(h->sysmon_version),
-                                                 .sysmon_schema = slice_str(h->sysmon_schema),
+                                                 .sysmon_version = slice_str(h->sysmon ? h->sysmon->version : ""),
+                                                 .sysmon_schema = slice_str(h->sysmon ? h->sysmon->schema : ""),
                                                  .domain = slice_str(h->domain),
                                                  .hostname = slice_str(h->hostname)});
     uint64_t apart = h->time > w.time ? h->time - w.time : w.time - h->time;

@@ -21,6 +21,11 @@ static const struct env_table tables[FLEETENV_TABLES] = {
     [FLEET_AUDIT] = {"audit", 0},
     [FLEET_PENDING] = {"pending", 0},
     [FLEET_SETTINGS] = {"settings", 0},
+    [FLEET_RULESETS] = {"rulesets", 0},
+    [FLEET_RULES_XML] = {"rulesxml", 0},
+    [FLEET_GROUPS] = {"groups", 0},
+    [FLEET_ROLLOUTS] = {"rollouts", 0},
+    [FLEET_RULES_HOSTS] = {"ruleshosts", 0},
     [FLEETENV_SEQUENCES] = {"sequences", 0},
     [FLEETENV_CURSORS] = {"cursors", 0},
 };

@@ -5,7 +5,20 @@
 
 #include "db.h"
 
-enum fleet_table { FLEET_HOSTS, FLEET_CERTS, FLEET_TOKENS, FLEET_AUDIT, FLEET_PENDING, FLEET_SETTINGS, FLEET_TABLES };
+enum fleet_table {
+    FLEET_HOSTS,
+    FLEET_CERTS,
+    FLEET_TOKENS,
+    FLEET_AUDIT,
+    FLEET_PENDING,
+    FLEET_SETTINGS,
+    FLEET_RULESETS,    /* name, 0, revision:4 -> who, when, why, digest */
+    FLEET_RULES_XML,   /* digest:32 -> the configuration's bytes, zstd */
+    FLEET_GROUPS,      /* name -> precedence, ruleset that is assigned */
+    FLEET_ROLLOUTS,    /* id:8 -> waves and where it stands */
+    FLEET_RULES_HOSTS, /* host:4 -> how far that host is */
+    FLEET_TABLES
+};
 
 struct fleet_txn; /* one write transaction, one thread; others wait */
 MUST_USE enum status fleet_begin(struct db *db, struct fleet_txn **ret, struct error *err);

@@ -1,5 +1,5 @@
 /* Certificate requests, as hosts without any certificate send them: ca_check_csr. */
-// links: server storage proto base
+// links: server rules storage proto base
 // fuzz: -max_len=4096
 #include "ca.h"
 #include "mem.h"

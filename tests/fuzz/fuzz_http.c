@@ -1,6 +1,6 @@
 /* Requests from hostile bytes: all at once and byte by byte must be told apart alike; then target, route and parameters. */
 /* fuzz: -max_len=4096 */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "http.h"
 #include "router.h"
 

@@ -1,5 +1,5 @@
 /* The first bytes of a peer: a server-side handshake, fed in pieces of the size that the first byte says. */
-// links: server storage proto base
+// links: server rules storage proto base
 // fuzz: -max_len=4096
 #include "ca.h"
 #include "clock.h"

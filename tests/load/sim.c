@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "log.h"
 #include "mem.h"
+#include "rules_state.h"
 #include "msg.h"
 
 #include <assert.h>
@@ -184,8 +185,13 @@ static void say_hello(struct sim *s) {
     m.os = text_field("simulated host");
     m.hostname = entry(s)->name;
     m.machine_id = msg_bytes(slice_str(entry(s)->name));
-    m.sysmon_version = text_field("15.15");
-    m.sysmon_schema = text_field("4.90");
+    Haechi__Sysmon sysmon = HAECHI__SYSMON__INIT;
+    sysmon.state = SYSMON_RUNNING;
+    sysmon.version = text_field("15.15");
+    sysmon.schema = text_field("4.90");
+    sysmon.service = text_field("Sysmon64");
+    sysmon.driver = text_field("SysmonDrv");
+    m.sysmon = &sysmon;
     m.channels = list;
     m.n_channels = t->n_channels;
     m.time = clock_wall();

@@ -1,5 +1,5 @@
 /* server/admit.c: tables of ledgers and events in, epochs out. */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "admit.h"
 #include "clock.h"
 #include "mem.h"

@@ -1,6 +1,6 @@
 /* The API on a real store, fleet and writer, over its unix socket: its loop runs on a thread of its own, the tests are
  * blocking clients. What is stored comes in by POST .../import. */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "api_client.h"
 
 #include "api.h"

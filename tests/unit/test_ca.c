@@ -1,5 +1,5 @@
 /* server/fleet/ca: what it issues, what it refuses, and what OpenSSL says of it. */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "ca.h"
 #include "clock.h"
 #include "file.h"

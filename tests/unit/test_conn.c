@@ -1,5 +1,5 @@
 /* proto/conn over real sockets on loopback: order of callbacks, closing anywhere, deadlines, back-pressure. */
-// links: server storage proto base
+// links: server rules storage proto base
 // timeout: 180
 #include "conn_fixture.h"
 #include "file.h"

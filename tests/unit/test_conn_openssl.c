@@ -1,5 +1,5 @@
 /* proto/conn with OpenSSL's command line at the other end: another TLS stack agrees, and an attacker's choices are refused. */
-// links: server storage proto base
+// links: server rules storage proto base
 // timeout: 180
 #include "conn_fixture.h"
 #include "file.h"

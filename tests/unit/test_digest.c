@@ -1,6 +1,6 @@
 /* server/digest.c and clears.c on a real store: the process table, holes that cleared logs explain in whatever order the
  * events come, the same after a rebuild. */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "batch.h"
 #include "clears.h"
 #include "clock.h"

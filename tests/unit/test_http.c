@@ -1,6 +1,6 @@
 /* Requests: what is taken, what is refused and with which status; limits to the byte; targets, routes, Accept; answers.
  * Each request is read whole, byte by byte and in threes. */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "clock.h"
 #include "http.h"
 #include "jout.h"

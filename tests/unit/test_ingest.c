@@ -1,7 +1,7 @@
 /* server/ingest.c, placer.c and the writer together, on a real store: what is kept, in which epoch, and what is set
  * aside. Each case sends batches in rounds; all batches of a round are under way at once, so that they may meet in one
  * transaction. */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "batch.h"
 #include "clock.h"
 #include "db.h"

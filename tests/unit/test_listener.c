@@ -1,6 +1,6 @@
 /* server/listener.c over real sockets and TLS, with the real fleet, store and writer behind it; the peers are made here,
  * blocking, from proto/tls and proto/frame. */
-// links: server storage proto base
+// links: server rules storage proto base
 // timeout: 180
 #include "address.h"
 #include "batch.h"

@@ -6,7 +6,7 @@
  *     close ST_X TEXT                  somebody else ends it: revoked, say
  *     < ...  ! ...                     what it must say to the peer, and to its surroundings, in this order
  *     = STATE                          where it is; "= free" and "= busy": whether it may be freed */
-// links: server storage proto base
+// links: server rules storage proto base
 #include "session.h"
 #include "clock.h"
 #include "file.h"

@@ -1,5 +1,5 @@
 /* proto/tls: mutual TLS 1.3 in memory, what is refused, and what each end is told. */
-// links: server storage proto base
+// links: server rules storage proto base
 // timeout: 180
 #include "ca.h"
 #include "clock.h"
