@@ -11,7 +11,7 @@
 
 #include <lmdb.h>
 
-#define ENV_MAX_TABLES 12
+#define ENV_MAX_TABLES 16
 
 struct env;
 

@@ -14,6 +14,7 @@ struct fleet_txn {
     enum status failed; /* a put failed: the whole must not be committed */
 };
 
+_Static_assert(FLEETENV_TABLES <= ENV_MAX_TABLES, "the environment takes that many tables");
 static const struct env_table tables[FLEETENV_TABLES] = {
     [FLEET_HOSTS] = {"hosts", 0},
     [FLEET_CERTS] = {"certs", 0},
