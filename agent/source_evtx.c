@@ -23,7 +23,7 @@ struct evtx_source {
     struct place *places;
     size_t n_places, at;
     uint8_t *bytes;
-    bool open, in_tail;
+    bool open, in_tail, end_told;
     struct evtx_chunk chunk;
     struct buf xml, position;
 };
@@ -79,9 +79,19 @@ static enum status damaged(struct evtx_source *e, const struct evtx_damage *d, s
     return error_set(err, ST_CORRUPT, "chunk at byte %llu: %s", (unsigned long long)e->places[e->at].offset, what);
 }
 
+/* A file that was cut between two chunks: only its header knows. Inside a chunk, the chunk says so. */
+static enum status end_of_file(struct evtx_source *e, struct error *err) {
+    uint64_t body = e->size > e->head.header_size ? e->size - e->head.header_size : 0, have = body / EVTX_CHUNK;
+    if (e->end_told || !e->head.crc_ok || body % EVTX_CHUNK || have >= e->head.n_chunks) return ST_END;
+    e->end_told = true;
+    e->base.facts.damaged++;
+    return error_set(err, ST_CORRUPT, "the file is cut off: of the %u chunks that its header counts %llu are there",
+                     e->head.n_chunks, (unsigned long long)have);
+}
+
 /* Opens the chunk at e->at. */
 static enum status next_chunk(struct evtx_source *e, struct error *err) {
-    if (e->at >= e->n_places) return ST_END;
+    if (e->at >= e->n_places) return end_of_file(e, err);
     size_t got = 0;
     enum status st = file_read_at(e->file, e->places[e->at].offset, e->bytes, EVTX_CHUNK, &got, err);
     if (st) return st;
