@@ -18,6 +18,7 @@ struct client {
     char *socket;  /* NULL: HTTPS */
     char *display; /* how the user named it */
     struct curl_slist *headers;
+    struct error refused; /* why the address cannot be used: what the first request fails with */
 };
 
 /* ---- addresses ---- */
@@ -97,7 +98,6 @@ MUST_USE enum status client_open(const char *api, struct client **ret, struct er
     if (!c->curl) abort();
     const char *env = getenv("HAECHI_API");
     if (!api && env && *env) api = env;
-    enum status st = ST_OK;
     if (!api) {
         c->socket = mem_strdup(find_socket());
     } else if (strncmp(api, "unix:", 5) == 0) {
@@ -105,14 +105,10 @@ MUST_USE enum status client_open(const char *api, struct client **ret, struct er
     } else if (strchr(api, '/') == api) {
         c->socket = mem_strdup(api);
     } else {
-        st = open_https(c, api, err);
+        (void)open_https(c, api, &c->refused);
     }
     if (c->socket) c->base = mem_strdup("http://localhost");
     c->display = mem_strdup(api ? api : c->socket);
-    if (st) {
-        client_close(&c);
-        return st;
-    }
     *ret = c;
     return ST_OK;
 }
@@ -209,6 +205,7 @@ static enum status problem(struct request *r, long http, struct error *err) {
 static enum status perform(struct request *r, const char *method, struct buf *url, const char *content_type,
                            struct error *err) {
     CURL *h = r->c->curl;
+    if (r->c->refused.code) return error_set(err, r->c->refused.code, "%s", r->c->refused.msg);
     struct buf full = {0};
     struct curl_slist *headers = NULL;
     for (struct curl_slist *s = r->c->headers; s; s = s->next) headers = curl_slist_append(headers, s->data);

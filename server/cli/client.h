@@ -10,7 +10,8 @@
 struct client;
 
 /* api: "unix:PATH", "https://HOST:PORT" or "HOST:PORT"; NULL: $HAECHI_API, then the first default socket that exists.
- * HTTPS takes its token from $HAECHI_TOKEN and the CA to trust from the file in $HAECHI_CA. */
+ * HTTPS takes its token from $HAECHI_TOKEN and the CA to trust from the file in $HAECHI_CA. Connects to nothing: an
+ * address that cannot be used is what the first request fails with (some commands make none). */
 MUST_USE enum status client_open(const char *api, struct client **ret, struct error *err);
 void client_close(struct client **c);
 

@@ -5,6 +5,7 @@
 
 #include "args.h"
 #include "client.h"
+#include "table.h"
 
 #include <yyjson.h>
 
@@ -31,6 +32,8 @@ struct command {
 
 extern const struct command fleet_commands[], event_commands[], store_commands[], import_commands[];
 extern const size_t n_fleet_commands, n_event_commands, n_store_commands, n_import_commands;
+/* Commands that have a file of their own each; NULL-terminated. */
+extern const struct command *const rules_commands[];
 
 #define OPTIONS(table) (table), sizeof(table) / sizeof *(table)
 
@@ -52,6 +55,15 @@ struct json_body {
 struct json_body json_body_begin(void);
 /* Appends the text to *out and frees the document, also on failure: ST_INVALID when a member is not UTF-8. */
 MUST_USE enum status json_body_end(struct json_body *b, struct buf *out, struct error *err);
+
+/* Ends the body and posts it; the reply's bytes in *reply. */
+MUST_USE enum status json_body_post(struct json_body *b, struct client *c, struct buf *url, struct buf *reply,
+                                    struct error *err);
+/* The lines that the URL answers with, as they are (json) or as a table to which `row` adds each object's cells. */
+MUST_USE enum status print_list(struct client *c, struct buf *url, bool json, const char *const *heads,
+                                void (*row)(struct table *t, yyjson_val *o), struct error *err);
+/* "host            web-1": a line of what is known of one thing; nothing when the value is empty. */
+void print_member(const char *label, struct slice value);
 
 /* client_line_fn: prints the line on stdout; ST_CLOSED when stdout is gone. */
 enum status print_line(void *ctx, struct slice line);

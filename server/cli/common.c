@@ -83,6 +83,45 @@ MUST_USE enum status json_body_end(struct json_body *b, struct buf *out, struct 
     return st;
 }
 
+MUST_USE enum status json_body_post(struct json_body *b, struct client *c, struct buf *url, struct buf *reply,
+                                    struct error *err) {
+    struct buf text = {0};
+    enum status st = json_body_end(b, &text, err);
+    if (!st) st = client_post(c, url, buf_slice(&text), reply, err);
+    buf_free(&text);
+    return st;
+}
+
+struct listing {
+    struct table table;
+    void (*row)(struct table *t, yyjson_val *o);
+    struct error *err;
+};
+
+static enum status on_row(void *ctx, struct slice line) {
+    struct listing *l = ctx;
+    yyjson_doc *doc;
+    enum status st = json_line(line, &doc, l->err);
+    if (!st) l->row(&l->table, yyjson_doc_get_root(doc));
+    yyjson_doc_free(doc);
+    return st;
+}
+
+MUST_USE enum status print_list(struct client *c, struct buf *url, bool json, const char *const *heads,
+                                void (*row)(struct table *t, yyjson_val *o), struct error *err) {
+    if (json) return client_lines(c, url, print_line, NULL, err);
+    struct listing l = {.row = row, .err = err};
+    table_init(&l.table, heads);
+    enum status st = client_lines(c, url, on_row, &l, err);
+    if (!st) table_print(&l.table);
+    table_free(&l.table);
+    return st;
+}
+
+void print_member(const char *label, struct slice value) {
+    if (value.len) printf("%-15s %.*s\n", label, (int)value.len, (const char *)value.p);
+}
+
 enum status print_line(void *ctx, struct slice line) {
     (void)ctx;
     bool ok = fwrite(line.p, 1, line.len, stdout) == line.len && putchar('\n') != EOF;

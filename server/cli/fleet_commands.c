@@ -11,15 +11,6 @@ static void body_list(struct json_body *b, const char *key, const struct arg_lis
     yyjson_mut_obj_add_val(b->doc, b->o, key, list);
 }
 
-static enum status body_post(struct json_body *b, struct client *c, struct buf *url, struct buf *reply,
-                             struct error *err) {
-    struct buf text = {0};
-    enum status st = json_body_end(b, &text, err);
-    if (!st) st = client_post(c, url, buf_slice(&text), reply, err);
-    buf_free(&text);
-    return st;
-}
-
 /* ---- token ---- */
 
 struct token_create {
@@ -58,7 +49,7 @@ static enum status run_token_create(struct client *c, const void *options, const
     if (o->note) yyjson_mut_obj_add_str(b.doc, b.o, "note", o->note);
     if (o->address) yyjson_mut_obj_add_str(b.doc, b.o, "address", o->address);
     url_begin(&url, "/api/v1/tokens");
-    st = body_post(&b, c, &url, &reply, err);
+    st = json_body_post(&b, c, &url, &reply, err);
     yyjson_doc *doc = NULL;
     if (!st && o->common.json) {
         st = print_line(NULL, buf_slice(&reply));
@@ -70,34 +61,6 @@ static enum status run_token_create(struct client *c, const void *options, const
     yyjson_doc_free(doc);
     buf_free(&url);
     buf_free(&reply);
-    return st;
-}
-
-/* ---- lists: NDJSON as it is, or a table ---- */
-
-struct listing {
-    struct table table;
-    void (*row)(struct table *t, yyjson_val *o);
-    struct error *err;
-};
-
-static enum status on_row(void *ctx, struct slice line) {
-    struct listing *l = ctx;
-    yyjson_doc *doc;
-    enum status st = json_line(line, &doc, l->err);
-    if (!st) l->row(&l->table, yyjson_doc_get_root(doc));
-    yyjson_doc_free(doc);
-    return st;
-}
-
-static enum status list(struct client *c, struct buf *url, bool json, const char *const *heads,
-                        void (*row)(struct table *, yyjson_val *), struct error *err) {
-    if (json) return client_lines(c, url, print_line, NULL, err);
-    struct listing l = {.row = row, .err = err};
-    table_init(&l.table, heads);
-    enum status st = client_lines(c, url, on_row, &l, err);
-    if (!st) table_print(&l.table);
-    table_free(&l.table);
     return st;
 }
 
@@ -125,7 +88,7 @@ static enum status run_token_list(struct client *c, const void *options, const s
     (void)words;
     struct buf url = {0};
     url_begin(&url, "/api/v1/tokens");
-    enum status st = list(c, &url, ((const struct common *)options)->json, heads, token_row, err);
+    enum status st = print_list(c, &url, ((const struct common *)options)->json, heads, token_row, err);
     buf_free(&url);
     return st;
 }
@@ -140,7 +103,7 @@ static enum status run_token_revoke(struct client *c, const void *options, const
     url_begin(&url, "/api/v1/tokens");
     url_part(&url, words->items[0]);
     buf_str(&url, "/revoke");
-    enum status st = body_post(&b, c, &url, &reply, err);
+    enum status st = json_body_post(&b, c, &url, &reply, err);
     buf_free(&url);
     buf_free(&reply);
     return st;
@@ -200,12 +163,12 @@ static enum status run_hosts(struct client *c, const void *options, const struct
     struct buf url = {0};
     if (o->pending) {
         url_begin(&url, "/api/v1/pending");
-        st = list(c, &url, o->common.json, pending_heads, pending_row, err);
+        st = print_list(c, &url, o->common.json, pending_heads, pending_row, err);
     } else {
         url_begin(&url, "/api/v1/hosts");
         url_param(&url, "group", o->group);
         url_param_uint(&url, "silent_s", silent_s);
-        st = list(c, &url, o->common.json, heads, host_row, err);
+        st = print_list(c, &url, o->common.json, heads, host_row, err);
     }
     buf_free(&url);
     return st;
@@ -217,10 +180,6 @@ static void host_url(struct buf *url, const char *host, const char *action) {
     url_begin(url, "/api/v1/hosts");
     url_part(url, host);
     if (action) buf_printf(url, "/%s", action);
-}
-
-static void print_member(const char *label, struct slice value) {
-    if (value.len) printf("%-15s %.*s\n", label, (int)value.len, (const char *)value.p);
 }
 
 static void print_streams(yyjson_val *streams) {
@@ -310,7 +269,7 @@ static enum status post_host(struct client *c, const char *host, const char *act
                              struct error *err) {
     struct buf url = {0}, reply = {0};
     host_url(&url, host, action);
-    enum status st = body_post(b, c, &url, &reply, err);
+    enum status st = json_body_post(b, c, &url, &reply, err);
     buf_free(&url);
     buf_free(&reply);
     return st;
@@ -378,7 +337,7 @@ static enum status run_audit(struct client *c, const void *options, const struct
         url_param_flag(&url, "reverse", true);
         url_param_uint(&url, "limit", o->limit ? o->limit : 100);
     }
-    enum status st = list(c, &url, o->common.json, heads, audit_row, err);
+    enum status st = print_list(c, &url, o->common.json, heads, audit_row, err);
     buf_free(&url);
     return st;
 }

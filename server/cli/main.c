@@ -27,6 +27,7 @@ static size_t all_commands(const struct command *out[MAX_COMMANDS]) {
         const struct command *table = groups[g].table;
         for (size_t i = 0; i < groups[g].n; i++) out[n++] = table + i;
     }
+    for (const struct command *const *c = rules_commands; *c; c++) out[n++] = *c;
     return n;
 }
 
