@@ -5,6 +5,7 @@
 #include "evtx.h"
 
 #include "binxml.h"
+#include "crc32.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,27 +29,6 @@ static uint64_t u64(const uint8_t *p) {
     return u32(p) | (uint64_t)u32(p + 4) << 32;
 }
 
-/* ---- CRC-32 as in crc32.h, but a byte a step: over whole chunks it counts ------------------------------------------ */
-
-/* The table is linear in its index: entry i is the sum of what each bit of i gives. */
-#define CRC_BITS(i)                                                                                                  \
-    ((i & 1 ? 0x77073096u : 0) ^ (i & 2 ? 0xee0e612cu : 0) ^ (i & 4 ? 0x076dc419u : 0) ^ (i & 8 ? 0x0edb8832u : 0) ^ \
-     (i & 16 ? 0x1db71064u : 0) ^ (i & 32 ? 0x3b6e20c8u : 0) ^ (i & 64 ? 0x76dc4190u : 0) ^                          \
-     (i & 128 ? 0xedb88320u : 0))
-#define CRC_4(i) CRC_BITS((i)), CRC_BITS((i + 1)), CRC_BITS((i + 2)), CRC_BITS((i + 3))
-#define CRC_16(i) CRC_4((i)), CRC_4((i + 4)), CRC_4((i + 8)), CRC_4((i + 12))
-#define CRC_64(i) CRC_16((i)), CRC_16((i + 16)), CRC_16((i + 32)), CRC_16((i + 48))
-static const uint32_t crc_table[256] = {CRC_64(0), CRC_64(64), CRC_64(128), CRC_64(192)};
-
-static uint32_t crc_add(uint32_t crc, const uint8_t *p, size_t len) {
-    for (size_t i = 0; i < len; i++) crc = crc >> 8 ^ crc_table[(crc ^ p[i]) & 0xff];
-    return crc;
-}
-
-static uint32_t crc32_of(const uint8_t *p, size_t len) {
-    return ~crc_add(~0u, p, len);
-}
-
 /* ---- file header --------------------------------------------------------------------------------------------------- */
 
 struct evtx_file evtx_file_check(struct slice header) {
@@ -56,7 +36,7 @@ struct evtx_file evtx_file_check(struct slice header) {
     const uint8_t *p = header.p;
     if (header.len < FILE_HEADER_USED) return f;
     f.is_evtx = memcmp(p, "ElfFile\0", 8) == 0;
-    f.crc_ok = crc32_of(p, 120) == u32(p + 124);
+    f.crc_ok = crc32_add(0, slice_of(p, 120)) == u32(p + 124);
     if (!f.is_evtx) return f;
     f.first_chunk = u64(p + 8);
     f.last_chunk = u64(p + 16);
@@ -119,7 +99,7 @@ static void read_header(struct evtx_chunk *c) {
     c->first_record_id = u64(p + 24);
     c->last_record_id = u64(p + 32);
     c->free_offset = u32(p + 48);
-    uint32_t crc = ~crc_add(crc_add(~0u, p, 120), p + 128, CHUNK_RECORDS - 128);
+    uint32_t crc = crc32_add(crc32_add(0, slice_of(p, 120)), slice_of(p + 128, CHUNK_RECORDS - 128));
     c->header_ok = memcmp(p, "ElfChnk\0", 8) == 0 && crc == u32(p + 124) && c->free_offset >= CHUNK_RECORDS &&
                    c->free_offset <= EVTX_CHUNK;
 }
@@ -139,8 +119,9 @@ enum status evtx_chunk_open(struct evtx_chunk *c, struct slice chunk, struct evt
     c->free_ok = signature && c->free_offset >= CHUNK_RECORDS && c->free_offset <= EVTX_CHUNK;
     c->pos = CHUNK_RECORDS;
     c->end = c->free_ok && c->free_offset < len ? c->free_offset : len;
-    c->data_crc_ok = c->free_ok && c->free_offset <= len &&
-                     crc32_of(chunk.p + CHUNK_RECORDS, c->free_offset - CHUNK_RECORDS) == u32(chunk.p + 52);
+    c->data_crc_ok =
+        c->free_ok && c->free_offset <= len &&
+        crc32_add(0, slice_of(chunk.p + CHUNK_RECORDS, c->free_offset - CHUNK_RECORDS)) == u32(chunk.p + 52);
     if (c->free_ok && len < c->free_offset)
         damage_set(ret_damage, len, 0, 0, "the file is cut off: %u bytes of this chunk's records are missing",
                    c->free_offset - len);
