@@ -11,8 +11,8 @@ static void put_member(struct buf *out, const char *key, const char *value) {
     buf_byte(out, '"');
 }
 
-MUST_USE enum status change_audit(struct fleet *f, struct fleet_txn *t, const char *actor, const char *action,
-                                  const char *object, const char *detail, struct error *err) {
+MUST_USE enum status fleet_audit_in(struct fleet *f, struct fleet_txn *t, const char *actor, const char *action,
+                                    const char *object, const char *detail, struct error *err) {
     uint64_t seq;
     enum status st = fleet_txn_next(t, "audit", &seq, err);
     if (st) return st;
@@ -36,7 +36,7 @@ MUST_USE enum status fleet_audit(struct fleet *f, const char *actor, const char 
                                  const char *detail, struct error *err) {
     struct fleet_txn *t = NULL;
     enum status st = fleet_begin(f->db, &t, err);
-    if (!st) st = change_audit(f, t, actor, action, object, detail, err);
+    if (!st) st = fleet_audit_in(f, t, actor, action, object, detail, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     return st;

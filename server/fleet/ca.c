@@ -545,3 +545,16 @@ bool ca_server_is_fit(const struct ca *ca, struct slice certificate_pem, struct 
     mbedtls_pk_free(&key);
     return fit;
 }
+
+/* ---- signing ---- */
+
+MUST_USE enum status ca_sign(struct ca *ca, struct slice bytes, struct buf *ret_signature, struct error *err) {
+    unsigned char hash[32], signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
+    size_t len = 0;
+    tls_sha256(bytes, hash);
+    int rc = mbedtls_pk_sign(&ca->key, MBEDTLS_MD_SHA256, hash, sizeof hash, signature, sizeof signature, &len, tls_rng,
+                             NULL);
+    if (rc) return tls_error(err, ST_TLS, rc, "the authority's key cannot sign");
+    buf_append(ret_signature, signature, len);
+    return ST_OK;
+}

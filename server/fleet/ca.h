@@ -57,6 +57,10 @@ MUST_USE enum status ca_issue_agent(struct ca *ca, struct slice csr, const char 
 MUST_USE enum status ca_issue_server(struct ca *ca, const char *const *names, uint64_t now, uint64_t valid_s,
                                      struct buf *ret_pem, struct buf *ret_key_pem, struct error *err);
 
+/* Appends the authority's signature over the SHA-256 of the bytes: ECDSA in ASN.1 DER, of an RSA key PKCS#1 v1.5. Who
+ * signs more than certificates puts a prefix of its own before the bytes, so that none can be taken for another. */
+MUST_USE enum status ca_sign(struct ca *ca, struct slice bytes, struct buf *ret_signature, struct error *err);
+
 /* True when a server certificate (PEM) was issued by this authority, serves all the names, its key is `key_pem`, and it
  * is good until `until`: else make a new one. */
 bool ca_server_is_fit(const struct ca *ca, struct slice certificate_pem, struct slice key_pem, const char *const *names,

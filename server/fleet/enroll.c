@@ -178,7 +178,7 @@ static enum status commit_grant(struct request *r, const struct grant *g, struct
     if (!st) st = issue(f, t, r->in->csr_der, (uint32_t)id, r->token_id, &r->ret->certificate, ret_cert, err);
     if (!st && g->spend) st = spend_use(t, r->token, err);
     if (!st && g->was_pending) st = fleet_txn_delete(t, FLEET_PENDING, slice_str(r->spki), err);
-    if (!st) st = change_audit(f, t, "agent", g->action, r->name, detail, err);
+    if (!st) st = fleet_audit_in(f, t, "agent", g->action, r->name, detail, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     *ret_id = (uint32_t)id;
@@ -262,7 +262,7 @@ static enum status leave_pending(struct request *r, uint32_t known_host, struct 
     enum status st = fleet_begin(f->db, &t, err);
     if (!st) st = pending_put(t, r->spki, &p, err);
     if (!st) st = spend_use(t, r->token, err);
-    if (!st) st = change_audit(f, t, "agent", "enrolment pending", r->name, detail, err);
+    if (!st) st = fleet_audit_in(f, t, "agent", "enrolment pending", r->name, detail, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     buf_free(&os);
@@ -394,7 +394,7 @@ MUST_USE enum status fleet_renew(struct fleet *f, uint32_t host, struct slice cs
         const struct cert *old = certs_by_key(f, spki);
         st = issue(f, t, csr_der, host, old && old->host == host ? old->token : "", ret_certificate, &cert, err);
     }
-    if (!st) st = change_audit(f, t, "agent", "certificate renewed", h->pub.name, cert->serial, err);
+    if (!st) st = fleet_audit_in(f, t, "agent", "certificate renewed", h->pub.name, cert->serial, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     if (st) {
@@ -428,7 +428,7 @@ static enum status change_state(struct fleet *f, const char *actor, const char *
     enum status st = fleet_begin(f->db, &t, err);
     if (!st) st = change_put_host(t, &changed, err);
     if (!st && state == HOST_REVOKED) st = certs_revoke(f, t, h->pub.id, err);
-    if (!st) st = change_audit(f, t, actor, action, h->pub.name, reason, err);
+    if (!st) st = fleet_audit_in(f, t, actor, action, h->pub.name, reason, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     if (st) return st;
@@ -483,7 +483,7 @@ static enum status approve_pending(struct fleet *f, const char *actor, struct se
     s->found.approved = true;
     enum status st = fleet_begin(f->db, &t, err);
     if (!st) st = pending_put(t, s->spki, &s->found, err);
-    if (!st) st = change_audit(f, t, actor, "host approve", s->found.name, detail, err);
+    if (!st) st = fleet_audit_in(f, t, actor, "host approve", s->found.name, detail, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     return st;

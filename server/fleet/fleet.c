@@ -186,3 +186,12 @@ struct slice fleet_ca_certificates(const struct fleet *f) {
 void fleet_ca_pin(const struct fleet *f, uint8_t out[TLS_PIN_LEN]) {
     memcpy(out, ca_pin(f->ca), TLS_PIN_LEN);
 }
+
+uint64_t fleet_now(const struct fleet *f) {
+    return f->now();
+}
+
+MUST_USE enum status fleet_sign(const struct fleet *f, struct slice bytes, struct buf *ret_signature,
+                                struct error *err) {
+    return ca_sign(f->ca, bytes, ret_signature, err);
+}

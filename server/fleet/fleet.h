@@ -27,6 +27,10 @@ struct slice fleet_server_certificate(const struct fleet *f);
 struct slice fleet_server_key(const struct fleet *f);
 struct slice fleet_ca_certificates(const struct fleet *f);
 void fleet_ca_pin(const struct fleet *f, uint8_t out[TLS_PIN_LEN]);
+uint64_t fleet_now(const struct fleet *f); /* its clock */
+/* Appends the authority's signature over the SHA-256 of the bytes (ca_sign). About 1 ms: work threads. */
+MUST_USE enum status fleet_sign(const struct fleet *f, struct slice bytes, struct buf *ret_signature,
+                                struct error *err);
 
 /* tls_admit_fn with ctx = fleet: ST_REVOKED, ST_AUTH (unknown serial or host), ST_OK. */
 enum status fleet_admit(void *fleet, const struct tls_peer *peer);
@@ -157,6 +161,10 @@ void fleet_pending_free(struct fleet_pending *p, size_t n);
 /* For what happens outside this module (rules, imports, backups, refused connections). */
 MUST_USE enum status fleet_audit(struct fleet *f, const char *actor, const char *action, const char *object,
                                  const char *detail, struct error *err);
+/* The same inside a transaction: with the change that it is about. */
+struct fleet_txn;
+MUST_USE enum status fleet_audit_in(struct fleet *f, struct fleet_txn *t, const char *actor, const char *action,
+                                    const char *object, const char *detail, struct error *err);
 /* JSON objects, one a call: {"seq":..,"time":..,"actor":..,"action":..,"object":..,"detail":..}; newest first when
  * reverse. */
 MUST_USE enum status fleet_audit_each(struct fleet *f, uint64_t from_seq, bool reverse,

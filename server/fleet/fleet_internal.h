@@ -7,9 +7,9 @@
 #include "fleet.h"
 #include "fleetdb.h"
 #include "list.h"
+#include "row.h"
 
 #include <uv.h>
-#include <yyjson.h>
 
 #define FLEET_NAME_MAX 63
 #define FLEET_SUPERSEDED 4
@@ -73,9 +73,6 @@ void row_cert(const struct cert *c, uint64_t issued, struct buf *out);
 struct cert *row_cert_parse(struct slice key, struct slice json);
 void row_token(const struct token_row *t, struct buf *out);
 struct token_row *row_token_parse(struct slice key, struct slice json);
-void row_hex(struct slice bytes, char *out, size_t out_len); /* lower case, cut to fit, NUL */
-char *row_string(yyjson_val *object, const char *key);       /* owned; "" when absent */
-uint64_t row_uint(yyjson_val *object, const char *key);      /* 0 when absent */
 
 /* ---- hosts.c: callers hold the lock ---- */
 struct host *hosts_get(const struct fleet *f, uint32_t id);
@@ -93,9 +90,6 @@ void certs_revoked_in_memory(struct fleet *f, uint32_t host);
 /* ---- changes ---- */
 /* Puts a host's row, inside a change. */
 MUST_USE enum status change_put_host(struct fleet_txn *t, const struct host *h, struct error *err);
-/* Appends an audit record to the transaction (audit.c). */
-MUST_USE enum status change_audit(struct fleet *f, struct fleet_txn *t, const char *actor, const char *action,
-                                  const char *object, const char *detail, struct error *err);
 
 /* ---- tokens.c ---- */
 struct token_row *tokens_get(const struct fleet *f, const char *id);

@@ -439,7 +439,7 @@ static enum status write_dirty(struct fleet *f, struct dirty_row *rows, size_t n
             if (h) host_free(&h);
         }
         if (rows[i].held && !was_held)
-            st = change_audit(f, t, "collector", "clone alarm", rows[i].name, rows[i].reason, err);
+            st = fleet_audit_in(f, t, "collector", "clone alarm", rows[i].name, rows[i].reason, err);
         if (!st) st = fleet_txn_put(t, FLEET_HOSTS, slice_str(key), buf_slice(&rows[i].json), err);
     }
     if (!st) st = fleet_commit(&t, err);

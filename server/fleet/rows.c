@@ -6,51 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-void row_hex(struct slice bytes, char *out, size_t out_len) {
-    static const char digits[] = "0123456789abcdef";
-    size_t n = 0;
-    for (size_t i = 0; i < bytes.len && n + 2 < out_len; i++) {
-        out[n++] = digits[bytes.p[i] >> 4];
-        out[n++] = digits[bytes.p[i] & 15];
-    }
-    out[n] = 0;
-}
-
-char *row_string(yyjson_val *object, const char *key) {
-    yyjson_val *v = yyjson_obj_get(object, key);
-    return yyjson_is_str(v) ? mem_strndup(yyjson_get_str(v), yyjson_get_len(v)) : mem_strdup("");
-}
-
-uint64_t row_uint(yyjson_val *object, const char *key) {
-    return yyjson_get_uint(yyjson_obj_get(object, key));
-}
-
-static void copy_string(yyjson_val *object, const char *key, char *out, size_t len) {
-    const char *s = yyjson_get_str(yyjson_obj_get(object, key));
-    snprintf(out, len, "%s", s ? s : "");
-}
-
-static void finish(yyjson_mut_doc *doc, struct buf *out) {
-    size_t len = 0;
-    char *text = yyjson_mut_write(doc, 0, &len);
-    if (!text) abort(); /* all strings were checked to be UTF-8 on the way in */
-    buf_append(out, text, len);
-    free(text);
-    yyjson_mut_doc_free(doc);
-}
-
-static yyjson_mut_val *begin(yyjson_mut_doc **doc) {
-    *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *root = yyjson_mut_obj(*doc);
-    yyjson_mut_doc_set_root(*doc, root);
-    return root;
-}
-
 static const char *const host_states[] = {"active", "revoked", "held"};
 
 void row_host(const struct host *h, struct buf *out) {
     yyjson_mut_doc *doc;
-    yyjson_mut_val *o = begin(&doc), *tags = yyjson_mut_arr(doc);
+    yyjson_mut_val *o = row_begin(&doc), *tags = yyjson_mut_arr(doc);
     const struct fleet_host *p = &h->pub;
     yyjson_mut_obj_add_uint(doc, o, "id", p->id);
     yyjson_mut_obj_add_str(doc, o, "name", p->name);
@@ -68,7 +28,7 @@ void row_host(const struct host *h, struct buf *out) {
     yyjson_mut_obj_add_str(doc, o, "sysmon_version", p->sysmon_version);
     yyjson_mut_obj_add_str(doc, o, "sysmon_schema", p->sysmon_schema);
     yyjson_mut_obj_add_str(doc, o, "machine_id", h->machine_id);
-    finish(doc, out);
+    row_end(doc, out);
 }
 
 static void read_tags(yyjson_val *o, struct fleet_host *p) {
@@ -110,7 +70,7 @@ struct host *row_host_parse(struct slice json) {
         p->agent_version = row_string(o, "agent_version");
         p->sysmon_version = row_string(o, "sysmon_version");
         p->sysmon_schema = row_string(o, "sysmon_schema");
-        copy_string(o, "machine_id", h->machine_id, sizeof h->machine_id);
+        row_copy(o, "machine_id", h->machine_id, sizeof h->machine_id);
     }
     yyjson_doc_free(doc);
     return h;
@@ -118,14 +78,14 @@ struct host *row_host_parse(struct slice json) {
 
 void row_cert(const struct cert *c, uint64_t issued, struct buf *out) {
     yyjson_mut_doc *doc;
-    yyjson_mut_val *o = begin(&doc);
+    yyjson_mut_val *o = row_begin(&doc);
     yyjson_mut_obj_add_uint(doc, o, "host", c->host);
     yyjson_mut_obj_add_str(doc, o, "spki", c->spki);
     yyjson_mut_obj_add_str(doc, o, "token", c->token);
     yyjson_mut_obj_add_uint(doc, o, "issued", issued);
     yyjson_mut_obj_add_uint(doc, o, "not_after", c->not_after);
     yyjson_mut_obj_add_bool(doc, o, "revoked", c->revoked);
-    finish(doc, out);
+    row_end(doc, out);
 }
 
 struct cert *row_cert_parse(struct slice key, struct slice json) {
@@ -135,8 +95,8 @@ struct cert *row_cert_parse(struct slice key, struct slice json) {
     if (row_uint(o, "host") && key.len < sizeof c->serial) {
         c = mem_zalloc(sizeof *c);
         memcpy(c->serial, key.p, key.len);
-        copy_string(o, "spki", c->spki, sizeof c->spki);
-        copy_string(o, "token", c->token, sizeof c->token);
+        row_copy(o, "spki", c->spki, sizeof c->spki);
+        row_copy(o, "token", c->token, sizeof c->token);
         c->host = (uint32_t)row_uint(o, "host");
         c->not_after = row_uint(o, "not_after");
         c->revoked = yyjson_get_bool(yyjson_obj_get(o, "revoked"));
@@ -147,7 +107,7 @@ struct cert *row_cert_parse(struct slice key, struct slice json) {
 
 void row_token(const struct token_row *t, struct buf *out) {
     yyjson_mut_doc *doc;
-    yyjson_mut_val *o = begin(&doc);
+    yyjson_mut_val *o = row_begin(&doc);
     const struct fleet_token *p = &t->pub;
     yyjson_mut_obj_add_str(doc, o, "role", p->role);
     yyjson_mut_obj_add_str(doc, o, "group", p->group);
@@ -158,7 +118,7 @@ void row_token(const struct token_row *t, struct buf *out) {
     yyjson_mut_obj_add_uint(doc, o, "uses_all", p->uses_all);
     yyjson_mut_obj_add_bool(doc, o, "revoked", p->revoked);
     yyjson_mut_obj_add_str(doc, o, "secret_sha256", t->secret_hash);
-    finish(doc, out);
+    row_end(doc, out);
 }
 
 struct token_row *row_token_parse(struct slice key, struct slice json) {
@@ -177,7 +137,7 @@ struct token_row *row_token_parse(struct slice key, struct slice json) {
         p->uses_left = row_uint(o, "uses_left");
         p->uses_all = row_uint(o, "uses_all");
         p->revoked = yyjson_get_bool(yyjson_obj_get(o, "revoked"));
-        copy_string(o, "secret_sha256", t->secret_hash, sizeof t->secret_hash);
+        row_copy(o, "secret_sha256", t->secret_hash, sizeof t->secret_hash);
     }
     yyjson_doc_free(doc);
     return t;

@@ -46,7 +46,7 @@ MUST_USE enum status fleet_host_tag(struct fleet *f, const char *actor, uint32_t
     struct fleet_txn *t = NULL;
     enum status st = fleet_begin(f->db, &t, err);
     if (!st) st = change_put_host(t, &changed, err);
-    if (!st) st = change_audit(f, t, actor, "host tag", h->pub.name, buf_cstr(&detail), err);
+    if (!st) st = fleet_audit_in(f, t, actor, "host tag", h->pub.name, buf_cstr(&detail), err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     if (!st) {

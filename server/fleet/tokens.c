@@ -111,7 +111,7 @@ static enum status commit_token(struct fleet *f, const char *actor, const char *
     struct fleet_txn *t = NULL;
     enum status st = fleet_begin(f->db, &t, err);
     if (!st) st = put_token(t, row, err);
-    if (!st) st = change_audit(f, t, actor, action, row->pub.id, detail, err);
+    if (!st) st = fleet_audit_in(f, t, actor, action, row->pub.id, detail, err);
     if (!st) st = fleet_commit(&t, err);
     fleet_abort(&t);
     return st;
