@@ -29,6 +29,7 @@ enum enroll_state {
 struct enroll {
     const struct enroll_options *o;
     struct token token;
+    size_t at; /* which collector is asked */
     struct facts facts;
     struct buf key, csr;
     const char *name;
@@ -48,6 +49,10 @@ static void enroll_enter(struct enroll *e, enum enroll_state next) {
     e->state = next;
 }
 
+static const char *address_of(const struct enroll *e) {
+    return e->o->n_collectors ? e->o->collectors[e->at] : e->token.address;
+}
+
 static void decide(struct enroll *e, enum status st) {
     e->result = st;
     enroll_enter(e, ENROLL_DECIDED);
@@ -60,7 +65,7 @@ static void ask(struct enroll *e) {
     frame_reader_deinit(&e->reader);
     frame_reader_init(&e->reader, FRAME_FROM_COLLECTOR);
     enroll_enter(e, ENROLL_CONNECTING);
-    if (address_split(slice_str(e->token.address), 0, host, &port, &e->err))
+    if (address_split(slice_str(address_of(e)), 0, host, &port, &e->err))
         decide(e, ST_INVALID);
     else
         e->io.connect(e->io.ctx, host, port);
@@ -126,12 +131,12 @@ static enum status keep(struct enroll *e, const Haechi__EnrollReply *m, struct i
     snprintf(id->host_name, sizeof id->host_name, "%.*s", (int)name.len, (const char *)name.p);
     memcpy(id->pin, e->token.pin, sizeof id->pin);
     /* The address that just worked comes first; then what the fleet says of others. */
-    identity_add_collector(id, slice_str(e->token.address));
+    identity_add_collector(id, slice_str(address_of(e)));
     for (size_t i = 0; i < m->n_collectors; i++) {
         char host[ADDRESS_HOST_MAX];
         uint16_t port;
         struct slice address = slice_str(m->collectors[i]);
-        if (slice_eq_str(address, e->token.address) || address_split(address, 7443, host, &port, NULL)) continue;
+        if (slice_eq_str(address, address_of(e)) || address_split(address, 7443, host, &port, NULL)) continue;
         identity_add_collector(id, address);
     }
     buf_slice_append(&id->certificate, certificate);
@@ -141,7 +146,7 @@ static enum status keep(struct enroll *e, const Haechi__EnrollReply *m, struct i
         char until[FILETIME_TEXT_MAX];
         filetime_format(facts.not_after, 0, until);
         printf("enrolled as host %s (%u) at %s; the certificate is good until %s and renews itself\n", id->host_name,
-               id->host_id, e->token.address, until);
+               id->host_id, address_of(e), until);
     }
     return st;
 }
@@ -160,6 +165,7 @@ static void pending(struct enroll *e, const Haechi__EnrollReply *m) {
                                                       : m->retry_after_s;
         if (!e->said_pending) {
             log_warn(AREA, "pending, and waiting: %s", buf_cstr(&reason));
+            if (e->o->pending) e->o->pending(e->o->ctx, buf_cstr(&reason));
             e->said_pending = true;
         }
         enroll_enter(e, ENROLL_WAITING);
@@ -204,6 +210,7 @@ static void on_reply(struct enroll *e, struct slice body) {
         error_set(&e->err, ST_DENIED, "the collector refused: %s",
                   reason.len ? buf_cstr(&reason) : "it gave no reason");
         buf_free(&reason);
+        if (e->o->ret_final) *e->o->ret_final = !m->retry_after_s; /* its own trouble passes, a bad token does not */
         decide(e, ST_DENIED);
     }
 }
@@ -239,13 +246,21 @@ static void on_closed(void *ctx, enum status why, const char *text) {
         error_set(
             &e->err, why,
             "the collector at %s is not the one that made this token (its CA has another key): %s. Nothing was sent to it",
-            e->token.address, said);
+            address_of(e), said);
     } else if (why == ST_EXPIRED) {
-        error_set(&e->err, why, "the collector's certificate at %s is not valid at this host's time: %s",
-                  e->token.address, said);
+        error_set(&e->err, why, "the collector's certificate at %s is not valid at this host's time: %s", address_of(e),
+                  said);
     } else {
-        error_set(&e->err, why, "no answer from the collector at %s: %s", e->token.address, said);
+        error_set(&e->err, why, "no answer from the collector at %s: %s", address_of(e), said);
     }
+    if (e->at + 1 < e->o->n_collectors) { /* the next one, from the timer */
+        log_info(AREA, "%s; trying the next collector", e->err.msg);
+        e->at++;
+        enroll_enter(e, ENROLL_WAITING);
+        e->deadline = 0;
+        return;
+    }
+    e->at = 0;
     if (e->o->wait && e->said_pending && why != ST_AUTH) { /* it was there before: it may come back */
         log_warn(AREA, "%s; asking again in 10 s", e->err.msg);
         enroll_enter(e, ENROLL_WAITING);
@@ -257,12 +272,17 @@ static void on_closed(void *ctx, enum status why, const char *text) {
 
 static void on_tick(void *ctx) {
     struct enroll *e = ctx;
+    if (e->state == ENROLL_DECIDED) return;
+    if (e->o->stop && e->o->stop()) {
+        error_set(&e->err, ST_CANCELLED, "interrupted");
+        decide(e, ST_CANCELLED);
+        return;
+    }
     if (clock_mono_ms() < e->deadline) return;
     if (e->state == ENROLL_WAITING) {
         ask(e);
     } else if (e->state == ENROLL_ASKED) {
-        error_set(&e->err, ST_TIMEOUT, "the collector at %s did not answer in %u s", e->token.address,
-                  ANSWER_MS / 1000);
+        error_set(&e->err, ST_TIMEOUT, "the collector at %s did not answer in %u s", address_of(e), ANSWER_MS / 1000);
         decide(e, ST_TIMEOUT);
     }
 }
@@ -289,6 +309,7 @@ static enum status check_known(const struct enroll_options *o, const struct toke
             err, ST_DENIED,
             "%s belongs to host %s of another collector (%s): use another --state, or --again to leave that one",
             o->state, id.host_name, id.n_collectors ? id.collectors[0] : "?");
+        if (o->ret_final) *o->ret_final = true;
     } else {
         printf("already enrolled as host %s (%u) at %s; nothing was changed (--again asks for a new certificate)\n",
                id.host_name, id.host_id, id.collectors[0]);

@@ -4,9 +4,11 @@
  *                       this machine by the system
  *     STATE/identity    certificate, CA and host name in one file, so that they change together or not at all
  *     STATE/lock        held by a running agent (`send` works beside it)
+ *     STATE/enroll.conf, STATE/enrolment     setup.h, enroll_wait.h: a token that waits to be used, and what became of it
  *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      bookmarks.h, spool.h, feeder.h, progress.h
  *
- * Bodies: keystore.c, identity.c; keystore_dir and keystore_key: keystore_posix.c, keystore_win.c. Blocking. */
+ * Bodies: keystore.c, identity.c; keystore_dir, keystore_key, keystore_check_file: keystore_posix.c,
+ * keystore_win.c. Blocking. */
 #ifndef HAECHI_KEYSTORE_H
 #define HAECHI_KEYSTORE_H
 
@@ -33,6 +35,8 @@ void identity_add_collector(struct identity *id, struct slice address); /* copie
 /* Makes the state directory if need be, for this account (and the system's administrators) alone. ST_DENIED on Windows
  * when a stranger made it, who could read what is put there. */
 MUST_USE enum status keystore_dir(const char *dir, struct error *err);
+/* A file that is there: ST_DENIED when it belongs to a stranger or (POSIX) others than its owner can read or change it. */
+MUST_USE enum status keystore_check_file(const char *path, struct error *err);
 /* Takes the state directory for this process (made, 0700): ST_BUSY when another agent runs with it. */
 MUST_USE enum status keystore_lock(const char *dir, struct file **ret, struct error *err);
 /* The key that is there, or a new one that is on disk when this returns. */

@@ -3,10 +3,23 @@
 #include "mem.h"
 #include "tls.h"
 
+#include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum status keystore_dir(const char *dir, struct error *err) {
     return file_make_dir(dir, 0700, err);
+}
+
+enum status keystore_check_file(const char *path, struct error *err) {
+    struct stat sb;
+    if (lstat(path, &sb)) return error_set(err, status_from_errno(errno), "cannot look at %s", path);
+    if (!S_ISREG(sb.st_mode)) return error_set(err, ST_DENIED, "%s is not a plain file", path);
+    if (sb.st_uid != geteuid() && sb.st_uid != 0)
+        return error_set(err, ST_DENIED, "%s belongs to another account: remove it, or give it to root", path);
+    if (sb.st_mode & 077)
+        return error_set(err, ST_DENIED, "%s can be read or changed by others than its owner: chmod 600 it", path);
+    return ST_OK;
 }
 
 enum status keystore_key(const char *dir, struct buf *ret_pem, struct error *err) {

@@ -30,16 +30,28 @@ static bool is_me(PSID who) {
     return same;
 }
 
-static enum status check_owner(const wchar_t *w, const char *dir, struct error *err) {
+static enum status check_owner(const wchar_t *w, const char *path, struct error *err) {
     PSID owner = NULL;
     PSECURITY_DESCRIPTOR sd = NULL;
     DWORD e = GetNamedSecurityInfoW(w, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION, &owner, NULL, NULL, NULL, &sd);
-    if (e) return wide_fail(err, e, "cannot find the owner of", dir);
+    if (e) return wide_fail(err, e, "cannot find the owner of", path);
     enum status st = ST_OK;
     if (!IsWellKnownSid(owner, WinLocalSystemSid) && !IsWellKnownSid(owner, WinBuiltinAdministratorsSid) &&
         !is_me(owner))
-        st = error_set(err, ST_DENIED, "%s belongs to another account, which could read the key: remove it", dir);
+        st = error_set(err, ST_DENIED, "%s belongs to another account, which could read or change it: remove it", path);
     LocalFree(sd);
+    return st;
+}
+
+/* Its list is its folder's or tighter: the owner is what tells where it came from. */
+enum status keystore_check_file(const char *path, struct error *err) {
+    wchar_t *w = wide_path(path);
+    DWORD is = GetFileAttributesW(w);
+    enum status st = is == INVALID_FILE_ATTRIBUTES ? wide_fail(err, GetLastError(), "cannot look at", path)
+                     : is & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_REPARSE_POINT)
+                         ? error_set(err, ST_DENIED, "%s is not a plain file", path)
+                         : check_owner(w, path, err);
+    mem_free(w);
     return st;
 }
 

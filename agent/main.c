@@ -2,6 +2,7 @@
 #include "args.h"
 #include "clock.h"
 #include "enroll.h"
+#include "enroll_wait.h"
 #include "file.h"
 #include "keystore.h"
 #include "log.h"
@@ -77,7 +78,9 @@ static const struct arg_command commands[] = {
     {"enroll", "--token TOKEN [--state DIR] [--name HOST] [--wait]",
      "Gets this host a certificate. The key is made here and never leaves the host; the collector is known by the pin in the token.",
      enroll_options, N(enroll_options), 0, 0},
-    {"run", "[--config FILE] [--state DIR]", "Reads this host's event logs and sends them until it is stopped.",
+    {"run", "[--config FILE] [--state DIR]",
+     "Reads this host's event logs and sends them until it is stopped. A host that is not enrolled yet waits for `enroll`, or for "
+     "DIR/enroll.conf with a token, for its owner alone, which is used and then removed.",
      run_options, N(run_options), 0, 0},
     {"send", "[--state DIR] FILE...",
      "Sends files: .evtx, event XML (UTF-8 or UTF-16), syslog files and journal exports with Sysmon for Linux' events; - is event XML on "
@@ -188,7 +191,15 @@ static int do_run(const struct words *w) {
                             .spool_max_bytes = s.spool_max_bytes,
                             .retry_min_ms = (unsigned)s.retry_min_s * 1000,
                             .retry_max_ms = (unsigned)s.retry_max_s * 1000};
-    rc = run_agent(&o, &err) ? failed(&err) : EXIT_DONE;
+    struct enroll_wait_options wait = {.state = o.state,
+                                       .collectors = o.collectors,
+                                       .n_collectors = o.n_collectors,
+                                       .retry_min_ms = o.retry_min_ms,
+                                       .retry_max_ms = o.retry_max_ms,
+                                       .stop = run_is_stopping};
+    enum status st = enroll_wait(&wait, &err);
+    if (!st) st = run_agent(&o, &err);
+    rc = st == ST_OK || st == ST_CANCELLED ? EXIT_DONE : failed(&err);
     if (rc && w->service) log_error("agent", "%s; the service ends", err.msg);
 out:
     mem_free(in);
@@ -238,6 +249,8 @@ static int do_status(const struct words *w) {
     struct buf file = {0}, text = {0};
     char *path = file_join(state_of(w), "status");
     enum status st = keystore_load(state_of(w), &id, &err);
+    if (st == ST_NOTFOUND) enroll_wait_explain(state_of(w), &text);
+    if (text.len) error_set(&err, st, "this host is not enrolled. The agent said at %s", buf_cstr(&text));
     if (!st && !file_exists(path)) {
         st = error_set(&err, ST_NOTFOUND, "host %s is enrolled, but no agent has run yet with %s", id.host_name,
                        state_of(w));

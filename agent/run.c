@@ -43,6 +43,10 @@ void run_stop(void) {
     atomic_store(&stop_wanted, true);
 }
 
+bool run_is_stopping(void) {
+    return atomic_load(&stop_wanted);
+}
+
 /* ---- for the uplink ---- */
 
 static struct outgoing *next(void *ctx) {

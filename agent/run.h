@@ -22,5 +22,6 @@ MUST_USE enum status run_agent(const struct run_options *o, struct error *err);
 
 /* From any thread: the running agent shall stop, as by SIGTERM. Before run_agent: it stops at once. */
 void run_stop(void);
+bool run_is_stopping(void); /* run_stop was called; from any thread */
 
 #endif

@@ -11,6 +11,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define FAILED_RETRY_S 60u /* our own trouble, such as a full disk: enrolment may be asked for again */
+
 static const char *const state_names[] = {"new",    "hello",     "welcoming", "ready", "busy",
                                           "enroll", "enrolling", "closing",   "closed"};
 
@@ -359,7 +361,7 @@ static void enrolled(struct session *s, struct job *j) {
     r.ca = msg_bytes(buf_slice(&e->ca));
     r.host_id = e->host_id;
     r.host_name = e->host_name;
-    r.retry_after_s = e->retry_after_s;
+    r.retry_after_s = failed ? FAILED_RETRY_S : e->retry_after_s;
     r.collectors = (char **)(uintptr_t)s->limits.collectors;
     while (r.collectors && r.collectors[r.n_collectors]) r.n_collectors++;
     r.time = s->io->now(s->ctx);

@@ -51,7 +51,8 @@ refused 'no API without TLS' haechi --api http://127.0.0.1:1 status
 refused 'write https://HOST:PORT or unix:PATH' haechi --api htps://127.0.0.1:1 status
 refused 'needs a token in HAECHI_TOKEN' haechi --api https://127.0.0.1:1 status
 refused 'is not enrolled|enroll' haechi-agent send --state "$TMP/s" "$ROOT/tests/data/demo/demo.xml"
-refused 'is not enrolled|enroll' haechi-agent run --state "$TMP/s"
+timeout --preserve-status 2 haechi-agent run --state "$TMP/s" 2>"$TMP/waits" || fail 'run without an enrolment did not end in order'
+contains 'run without an enrolment' "$(cat "$TMP/waits")" 'this host is not enrolled: waiting for'
 
 start_collector
 refused 'no host is called .NOBODY' haechi events --host NOBODY
