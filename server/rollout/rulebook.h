@@ -14,9 +14,15 @@
 #define RULEBOOK_DEFAULT_GROUP "default"
 #define RULEBOOK_NAME_MAX 63 /* letters, digits, '.', '_', '-'; begins with a letter or digit */
 
+#define RULEBOOK_COMMENT_MAX 1000 /* bytes of UTF-8 */
+#define RULEBOOK_CANARY_MAX 255
+#define RULEBOOK_MAX_NAMES 1000 /* rulesets; groups with something of their own */
+
 struct rulebook;
 MUST_USE enum status rulebook_open(struct db *db, struct fleet *fleet, struct rulebook **ret, struct error *err);
 void rulebook_close(struct rulebook **b);
+
+bool rulebook_name_is_fit(struct slice name);
 
 /* ---- revisions ---- */
 
@@ -54,37 +60,52 @@ struct group { /* a snapshot; group_free */
     char ruleset[RULEBOOK_NAME_MAX + 1]; /* empty: none assigned */
     uint32_t revision;
     uint64_t serial; /* of the order that assigned it: RulesManifest.serial */
-    size_t n_hosts;
+    size_t n_hosts;  /* counted by rulebook_groups and rulebook_group_get only */
 };
+void group_free(struct group *g);
 void groups_free(struct group *g, size_t n);
-size_t rulebook_groups(struct rulebook *b, struct group **ret); /* by precedence, the highest first */
+/* By precedence, the highest first: those that have something of their own, and every word that a host bears. */
+size_t rulebook_groups(struct rulebook *b, struct group **ret);
+/* A group that is not known yet has no hosts, precedence 0 and no ruleset. ST_INVALID: no name for a group. */
 MUST_USE enum status rulebook_group_get(struct rulebook *b, const char *name, struct group *ret, struct error *err);
+/* NULL: stays as it is. Heal is part of what is signed: where a ruleset is assigned, its order is made anew. */
 MUST_USE enum status rulebook_group_set(struct rulebook *b, const char *actor, const char *name,
                                         const int32_t *precedence, const bool *heal, struct error *err);
+/* Is a host of that group and these tags in the group `name`? */
+bool rulebook_is_member(const char *name, const char *host_group, char *const *tags, size_t n_tags);
 
 /* ---- orders: a revision for a group, under a serial, signed ---- */
-
-/* What a rollout's steps call. Takes the next serial, signs, keeps. The group has it from the commit on. */
-MUST_USE enum status rulebook_assign(struct rulebook *b, const char *actor, const char *group, const char *ruleset,
-                                     uint32_t revision, struct group *ret, struct error *err);
-MUST_USE enum status rulebook_unassign(struct rulebook *b, const char *actor, const char *group, struct error *err);
 
 struct order { /* one signed order, shared by its hosts; immutable, counted */
     uint64_t serial;
     char group[RULEBOOK_NAME_MAX + 1], ruleset[RULEBOOK_NAME_MAX + 1];
     uint32_t revision;
     uint8_t digest[RULES_DIGEST_LEN];
-    struct buf frame; /* a whole RULES_OFFER frame, ready to be sent */
+    struct buf manifest; /* RulesManifest, the bytes that were signed */
+    struct buf frame;    /* a whole RULES_OFFER frame, ready to be sent */
 };
+void order_release(const struct order **o); /* NULLs; fine on NULL */
+const struct order *order_hold(const struct order *o);
+
 /* Signs a revision under the next serial without assigning it: for the hosts that a rollout has reached. */
 MUST_USE enum status rulebook_sign(struct rulebook *b, const char *group, const char *ruleset, uint32_t revision,
                                    const struct order **ret, struct error *err);
-void order_release(const struct order **o);
-const struct order *order_hold(const struct order *o);
+/* An order that was made before, from the manifest that somebody kept: the same serial, the signature anew. ST_FORMAT;
+ * ST_NOTFOUND: its revision is not here; ST_CORRUPT: its bytes are damaged. */
+MUST_USE enum status rulebook_sign_again(struct rulebook *b, const char *group, struct slice manifest,
+                                         const struct order **ret, struct error *err);
+
+/* The group has that order from the commit on: what was signed for the first waves is then everybody's. */
+MUST_USE enum status rulebook_assign_order(struct rulebook *b, const char *actor, const struct order *o,
+                                           struct group *ret, struct error *err);
+/* Both in one: takes the next serial, signs, assigns. */
+MUST_USE enum status rulebook_assign(struct rulebook *b, const char *actor, const char *group, const char *ruleset,
+                                     uint32_t revision, struct group *ret, struct error *err);
+MUST_USE enum status rulebook_unassign(struct rulebook *b, const char *actor, const char *group, struct error *err);
 
 /* The group whose ruleset counts for a host of these groups; false: none of them has one. */
 bool rulebook_group_of(struct rulebook *b, const char *host_group, char *const *tags, size_t n_tags, struct group *ret);
-/* That group's order; NULL: none. order_release. */
+/* That group's order, after a restart under the same serial; NULL: none. order_release. */
 const struct order *rulebook_order(struct rulebook *b, const char *group);
 
 #endif
