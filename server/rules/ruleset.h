@@ -7,9 +7,11 @@
 #include "arena.h"
 #include "rules_state.h"
 #include "slice.h"
+#include "status.h"
 
 #define RULESET_DEPTH_MAX 16u
 #define RULESET_NODES_MAX 400000u
+#define RULE_NAME_MAX 255u /* characters of a RuleName; a longer one makes Sysmon refuse the file */
 
 enum rule_condition {
     COND_IS,
@@ -86,6 +88,17 @@ struct ruleset {
     size_t n_fields; /* in all blocks */
 };
 void ruleset_free(struct ruleset **r);
+
+/* What Sysmon's engine makes of the bytes, as the newest schema has it: what it drops (unknown elements, a block without onmatch,
+ * a block with a field that is not the event's and all later ones of its tag) is left out; what makes it refuse the file is
+ * ST_INVALID or a status of config_xml_parse, with the line and column in *err (may be NULL). Use ruleset_check before anything
+ * is pushed; this is for what is pushed already. */
+MUST_USE enum status ruleset_parse(struct slice bytes, struct ruleset **ret, struct error *err);
+
+struct config_doc;
+/* The same from a document that is read already; *ret_at: where. */
+MUST_USE enum status ruleset_build(const struct config_doc *doc, struct ruleset **ret, struct place *ret_at,
+                                   struct error *err);
 
 /* Reads a schema version as Sysmon does: a number, rounded to two decimals. False: not one. "4.9" is 490. */
 bool schema_version_parse(struct slice text, uint32_t *ret);
