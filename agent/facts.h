@@ -7,8 +7,7 @@
 struct facts {
     char os[160]; /* "Linux 6.1.0-18-amd64 Debian GNU/Linux 12 (bookworm)" */
     char hostname[256], domain[256];
-    struct buf machine_id, boot_id;             /* opaque; owned */
-    char sysmon_version[32], sysmon_schema[16]; /* empty: no Sysmon found */
+    struct buf machine_id, boot_id; /* opaque; owned */
     int utc_offset_minutes;
     uint8_t instance[16]; /* place: machine, boot and state directory, hashed; then random: this process */
 };

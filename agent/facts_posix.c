@@ -1,8 +1,6 @@
 /* Facts about a Linux host. What cannot be found out stays empty: nothing here makes the agent fail. */
 #include "facts.h"
-#include "child.h"
 #include "file.h"
-#include "mem.h"
 #include "text.h"
 #include "tls.h"
 
@@ -13,8 +11,6 @@
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
-
-#define SYSMON "/opt/sysmon/sysmon"
 
 /* The first line of a small file. */
 static void read_line(const char *path, struct buf *out) {
@@ -36,22 +32,6 @@ static void distribution(char *out, size_t cap) {
         snprintf(out, cap, "%.*s", (int)n, at);
     }
     buf_free(&b);
-}
-
-static void find_sysmon(struct facts *f) {
-    if (!file_exists(SYSMON)) return;
-    static const char *const argv[] = {SYSMON, "-h", NULL};
-    struct child *c = NULL;
-    struct buf out = {0};
-    if (child_start(argv, &c, NULL)) return;
-    for (int i = 0; i < 20; i++) { /* at most two seconds */
-        enum status st = child_read(c, 100, 4096, &out, NULL);
-        if (st != ST_OK && st != ST_AGAIN) break;
-    }
-    child_stop(&c);
-    const char *at = strstr(buf_cstr(&out), "Sysmon v"); /* "Sysmon v1.3.3 - Monitors system events" */
-    if (at) snprintf(f->sysmon_version, sizeof f->sysmon_version, "%.*s", (int)strspn(at + 8, "0123456789."), at + 8);
-    buf_free(&out);
 }
 
 #define PLACE_LEN 8
@@ -91,7 +71,6 @@ void facts_read(const char *state_dir, struct facts *f) {
         local.tm_isdst = utc.tm_isdst = 0;
         f->utc_offset_minutes = (int)(difftime(mktime(&local), mktime(&utc)) / 60);
     }
-    find_sysmon(f);
     make_instance(state_dir, f);
 }
 

@@ -2,7 +2,6 @@
 #include "facts.h"
 #include "file.h"
 #include "mem.h"
-#include "sysmon_win.h"
 #include "tls.h"
 #include "wide_win.h"
 
@@ -74,11 +73,6 @@ static void boot(struct buf *out) {
     buf_printf(out, "start-%llu", (unsigned long long)((ft / 10000 - GetTickCount64() + 5000) / 10000));
 }
 
-static void find_sysmon(struct facts *f) {
-    struct sysmon_found s;
-    if (sysmon_find(&s)) snprintf(f->sysmon_version, sizeof f->sysmon_version, "%s", s.version);
-}
-
 /* Two processes that use one state directory say the same place; a copy of the directory is another place. */
 static void make_instance(const char *state_dir, struct facts *f) {
     BY_HANDLE_FILE_INFORMATION info;
@@ -119,7 +113,6 @@ void facts_read(const char *state_dir, struct facts *f) {
         f->utc_offset_minutes = -(int)(zone.Bias + (season == TIME_ZONE_ID_DAYLIGHT   ? zone.DaylightBias
                                                     : season == TIME_ZONE_ID_STANDARD ? zone.StandardBias
                                                                                       : 0));
-    find_sysmon(f);
     make_instance(state_dir, f);
 }
 

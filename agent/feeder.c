@@ -12,6 +12,7 @@
 #define IDLE_MS 50
 #define REPORT_MS 500u
 #define SAVE_MS 1000u
+#define SYSMON_MS 30000u
 #define ASK_MS 30000u /* for the collector's position, before a log is read without a bookmark */
 #define QUEUE_ITEMS 4096u
 #define BOOKMARKS_MAX (8u * 1024 * 1024)
@@ -21,6 +22,7 @@ void feeder_item_free(struct feeder_item **i) {
     outgoing_free(&(*i)->batch);
     mem_free((*i)->report.logs);
     mem_free((*i)->report.gaps);
+    mem_free((*i)->report.sysmon);
     mem_free(*i);
     *i = NULL;
 }
@@ -178,7 +180,19 @@ static void send_report(struct feeder *r) {
     i->report.n_gaps = r->n_gaps;
     r->gaps = NULL;
     r->n_gaps = r->cap_gaps = 0;
+    i->report.sysmon = r->sysmon;
+    r->sysmon = NULL;
     if (queue_put(r->notes, i, 0)) feeder_item_free(&i);
+}
+
+/* Its state, its version and its rules may change at any time. */
+static void look_at_sysmon(struct feeder *r) {
+    uint64_t t = clock_mono_ms();
+    if (!r->o.spooled || t < r->sysmon_at) return;
+    if (!r->sysmon) r->sysmon = mem_zalloc(sizeof *r->sysmon);
+    if (r->sysmon_at) sysmon_ask(); /* at the start it was done already */
+    sysmon_look(r->sysmon);
+    r->sysmon_at = t + SYSMON_MS;
 }
 
 static void say_end(struct feeder *r) {
@@ -201,6 +215,7 @@ void feeder_run(void *feeder) {
             busy |= feeder_drain_ready(r);
         if (!r->n_ready) busy |= feeder_read(r);
         say_end(r);
+        look_at_sysmon(r);
         send_report(r);
         if (clock_mono_ms() >= r->save_at) save_marks(r);
         if (!busy) take_orders(r, r->n_ready && !r->o.spooled ? 10 : IDLE_MS);
@@ -321,6 +336,7 @@ void feeder_free(struct feeder **rp) {
     mem_free(r->own_names);
     mem_free(r->logs);
     mem_free(r->gaps);
+    mem_free(r->sysmon);
     buf_free(&r->scratch);
     mem_free(r);
     *rp = NULL;

@@ -8,6 +8,7 @@
 #define HAECHI_FEEDER_H
 
 #include "source.h"
+#include "sysmon.h"
 #include "uplink.h"
 
 #define FEEDER_QUEUE_BYTES (8u * 1024 * 1024)
@@ -56,6 +57,7 @@ struct feeder_report {
     size_t n_logs;
     struct feeder_gap *gaps; /* since the report before */
     size_t n_gaps;
+    struct sysmon *sysmon; /* looked at since the report before; else NULL */
 };
 
 enum feeder_item_kind {

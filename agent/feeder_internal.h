@@ -69,6 +69,8 @@ struct feeder {
     struct feeder_gap *gaps;
     size_t n_gaps, cap_gaps;
     uint64_t rate_at, rate_events;
+    uint64_t sysmon_at; /* when it is looked at again */
+    struct sysmon *sysmon;
     struct log_limit full_limit;
 };
 

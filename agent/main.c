@@ -189,6 +189,7 @@ static int do_run(const struct words *w) {
                             .collectors = (const char *const *)s.collectors.items,
                             .n_collectors = s.collectors.n,
                             .spool_max_bytes = s.spool_max_bytes,
+                            .sysmon_directory = s.sysmon_directory,
                             .retry_min_ms = (unsigned)s.retry_min_s * 1000,
                             .retry_max_ms = (unsigned)s.retry_max_s * 1000};
     struct enroll_wait_options wait = {.state = o.state,

@@ -29,6 +29,7 @@ struct run {
     struct uplink *uplink;
     struct feeder *feeder;
     struct feeder_report report; /* the latest; owns its logs */
+    struct sysmon sysmon;        /* as it was last seen */
     uint64_t acked, told;        /* by the collector; the feeder knows of */
     bool ended;                  /* the feeder has read everything (send) */
     uint64_t started_ms, started, status_at, bar_at;
@@ -98,7 +99,8 @@ static void load(void *ctx, struct uplink_load *ret) {
                                       .max_bytes = l->log_max_bytes};
         if (l->wraps_in_s && (!wraps || l->wraps_in_s < wraps)) wraps = l->wraps_in_s;
     }
-    *ret = (struct uplink_load){.backlog_events = p->events_unread,
+    *ret = (struct uplink_load){.sysmon = &r->sysmon,
+                                .backlog_events = p->events_unread,
                                 .spool_bytes = p->spool_bytes,
                                 .spool_max_bytes = p->spool_max_bytes,
                                 .events_per_s = p->events_per_s,
@@ -248,6 +250,8 @@ static void on_wake(void *ctx) {
             r->report = i->report;
             i->report.logs = NULL;
             r->report.gaps = NULL;
+            r->report.sysmon = NULL;
+            if (i->report.sysmon) r->sysmon = *i->report.sysmon;
             for (size_t k = 0; k < i->report.n_gaps; k++) explain(r, &i->report.gaps[k]);
         }
         feeder_item_free(&i);
@@ -418,6 +422,9 @@ enum status run_agent(const struct run_options *o, struct error *err) {
     if (!st && !o->send) st = keystore_lock(o->state, &lock, err);
     if (st) goto out;
     facts_read(o->state, &r.facts);
+    sysmon_prepare(o->sysmon_directory);
+    sysmon_ask();
+    sysmon_look(&r.sysmon);
     r.terminal = facts_is_terminal();
     r.wire = wire_new();
     const char *own[] = {r.id.host_name, r.facts.hostname};

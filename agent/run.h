@@ -13,6 +13,7 @@ struct run_options {
     const char *const *collectors; /* none: those of the enrolment */
     size_t n_collectors;
     uint64_t spool_max_bytes;
+    const char *sysmon_directory; /* Sysmon for Linux; NULL: the usual one */
     unsigned retry_min_ms, retry_max_ms;
 };
 

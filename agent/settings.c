@@ -46,6 +46,10 @@ static const struct conf_option options[] = {
      "syslog files and journal exports, followed over rotation; needs sources.unproven for text files"},
     {"sources.unproven", CONF_BOOL, AT(unproven), "false", 0, 0, false,
      "accept events from text files, in which any local program may have written them"},
+#if !defined(_WIN32)
+    {"sysmon.directory", CONF_STRING, AT(sysmon_directory), "\"/opt/sysmon\"", 0, 0, false,
+     "where Sysmon for Linux is installed"},
+#endif
 };
 #define N_OPTIONS (sizeof options / sizeof *options)
 
@@ -81,26 +85,29 @@ static enum status check(const struct settings *s, const char *name, struct erro
     return ST_OK;
 }
 
-enum status settings_load(const char *path, struct settings *ret, struct error *err) {
+enum status settings_parse(const char *name, struct slice text, struct settings *ret, struct error *err) {
     struct settings s = {0};
-    struct buf text = {0};
-    enum status st = ST_OK;
     conf_defaults(options, N_OPTIONS, &s);
-    if (path || file_exists(service_default_config())) {
-        path = path ? path : service_default_config();
-        st = file_read(path, FILE_MAX, &text, err);
-        if (!st) st = conf_parse(options, N_OPTIONS, path, buf_slice(&text), &s, err);
-    }
+    enum status st = conf_parse(options, N_OPTIONS, name, text, &s, err);
     if (!st && !*s.state) {
         mem_free(s.state);
         s.state = mem_strdup(service_default_state());
     }
-    if (!st) st = check(&s, path ? path : "the default configuration", err);
-    buf_free(&text);
+    if (!st) st = check(&s, name, err);
     if (st)
         settings_free(&s);
     else
         *ret = s;
+    return st;
+}
+
+enum status settings_load(const char *path, struct settings *ret, struct error *err) {
+    struct buf text = {0};
+    enum status st = ST_OK;
+    if (!path && file_exists(service_default_config())) path = service_default_config();
+    if (path) st = file_read(path, FILE_MAX, &text, err);
+    if (!st) st = settings_parse(path ? path : "the default configuration", buf_slice(&text), ret, err);
+    buf_free(&text);
     return st;
 }
 

@@ -5,7 +5,7 @@
 #include "conf.h"
 
 struct settings {
-    char *state, *log_level;
+    char *state, *log_level, *sysmon_directory;
     struct conf_strings collectors;
     uint64_t retry_min_s, retry_max_s, spool_max_bytes;
     bool journal, unproven;
@@ -14,6 +14,8 @@ struct settings {
 
 /* path NULL: the default file if there is one, else the defaults. */
 MUST_USE enum status settings_load(const char *path, struct settings *ret, struct error *err);
+/* From text; `name` is for messages. */
+MUST_USE enum status settings_parse(const char *name, struct slice text, struct settings *ret, struct error *err);
 void settings_free(struct settings *s);
 void settings_sample(struct buf *out);
 

@@ -1,4 +1,4 @@
-/* Sysmon on this host, however it was named when it was installed. Bodies: sysmon_posix.c, sysmon_win.c. */
+/* Sysmon on this host, however it was named when it was installed. Bodies: sysmon.c (pure), sysmon_posix.c, sysmon_win.c. */
 #ifndef HAECHI_SYSMON_H
 #define HAECHI_SYSMON_H
 
@@ -20,7 +20,17 @@ struct sysmon {
     uint8_t rules_digest[RULES_DIGEST_LEN]; /* SHA-256 of it */
 };
 
-/* Blocking, some milliseconds; starts no process. ret->state SYSMON_ABSENT when there is none. */
+/* Once, before there are other threads. directory: where Sysmon for Linux is installed; NULL: /opt/sysmon. */
+void sysmon_prepare(const char *directory);
+/* Sysmon for Linux says its version only when it is started: this does so (DIRECTORY/sysmon -h, -s) when a program is there
+ * that was not asked yet. Blocking, four seconds at most; one thread at a time. Nothing to do on Windows. */
+void sysmon_ask(void);
+/* Blocking, some milliseconds; starts no process; any thread. ret->state SYSMON_ABSENT when there is none. On Linux it runs
+ * when a process of the program's owner has the command line "[...] DIRECTORY/sysmon ... -service", as its unit starts it. */
 void sysmon_look(struct sysmon *ret);
+
+/* ---- pure ---- */
+/* The schema of a Sysmon for Windows of that version: "15.15" -> "4.90"; "" when that is not known. */
+const char *sysmon_schema_of(const char *version);
 
 #endif
