@@ -6,10 +6,12 @@
 #   make unit | integration | fuzz | cross
 #                         one kind of test only (T=PATTERN; FUZZ_TIME=20 seconds a target)
 #   make windows          cross-build haechi-agent.exe into build/windows/ (SETUP=windows installs the tools)
+#   make msi              its installer, build/windows/haechi-agent-VERSION.msi (SETUP=msi installs the tools); with SIGN_CERT=FILE
+#                         and SIGN_KEY=FILE a signed one of a signed program, in build/windows/signed/ (deploy/windows/README.md)
 #   make bench            build and run the benchmarks
 #   make lint             clang-format, clang-tidy, cppcheck            make format   let clang-format rewrite
 #   make layering         who may include what
-#   make setup            install the packages that are missing (SETUP="build test windows wine lint")
+#   make setup            install the packages that are missing (SETUP="build test windows wine msi lint")
 #   make deps             only build the source dependencies (mbedTLS, yyjson, llhttp)
 #   make install          programs, man pages, units, configuration (DESTDIR=, PREFIX=/usr/local, SYSCONFDIR=/etc)
 #   make clean            remove the objects of all flavours, keep the dependencies
@@ -404,6 +406,27 @@ $(WINDOWS)/haechi-agent.exe: $(WINDOWS)/agent/main.o $(WINDOWS)/libagent.a $(WIN
 # The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
 WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batcher conf enroll event evtlog_text feeder frame msg queue spool token uplink
 WINDOWS_FUZZ := batch conf event evtlog_text evtx frame journal msg parse spool token
+# The installer: the program, and a library of what its tables cannot do, which links only what it needs.
+SETUP_LIBS = -L$(WINDOWS_DEPS)/lib -lmsi -lole32 -lshell32 -ladvapi32
+MSI := haechi-agent-$(VERSION).msi
+.PHONY: msi
+msi: $(WINDOWS)/$(if $(SIGN_CERT),signed/)$(MSI)
+$(WINDOWS)/haechi-setup.dll: $(WINDOWS)/agent/setup_win.o $(WINDOWS)/libagent.a
+	$(call say,LINK,$@)
+	$(Q)$(WINDOWS_LINK) -shared -o $@ $^ $(SETUP_LIBS)
+$(WINDOWS)/$(MSI): $(WINDOWS)/haechi-agent.exe $(WINDOWS)/haechi-setup.dll deploy/windows/haechi-agent.wxs deploy/windows/msi.sh
+	$(call say,MSI,$@)
+	$(Q)deploy/windows/msi.sh $(WINDOWS)/haechi-agent.exe $(WINDOWS)/haechi-setup.dll $(VERSION) $@
+# Signatures carry a time: these are made anew each time, and the folder of the unsigned files stays as it is.
+export SIGN_CERT SIGN_KEY SIGN_OPTIONS
+$(WINDOWS)/signed/$(MSI): $(WINDOWS)/$(MSI) FORCE
+	$(call say,SIGN,$@)
+	@mkdir -p $(@D)
+	$(Q)deploy/windows/sign.sh $(WINDOWS)/haechi-agent.exe $(@D)/haechi-agent.exe
+	$(Q)deploy/windows/sign.sh $(WINDOWS)/haechi-setup.dll $(@D)/haechi-setup.dll
+	$(Q)deploy/windows/msi.sh $(@D)/haechi-agent.exe $(@D)/haechi-setup.dll $(VERSION) $(@D)/unsigned.msi
+	$(Q)deploy/windows/sign.sh $(@D)/unsigned.msi $@ && rm $(@D)/unsigned.msi
+
 .PHONY: windows-tests windows-test-programs
 windows-tests:
 	+@$(MAKE) --no-print-directory WINDOWS_HOOKS=$(HOOKS) windows windows-test-programs
@@ -418,7 +441,7 @@ $(WINDOWS)/fuzz_%.exe: $(WINDOWS)/tests/fuzz/fuzz_%.o $(WINDOWS)/tests/fuzz/repl
 
 # ---- running ---------------------------------------------------------------------------------------------------------
 
-SETUP     ?= build test wine
+SETUP     ?= build test wine msi
 FUZZ_TIME ?= 20
 RUN = tests/run --build $(BUILDROOT) --fuzz-time $(FUZZ_TIME) --tsan '$(TSAN_TESTS)' $(if $(T),--filter '$(T)')
 JOBS      ?= $(shell nproc 2>/dev/null || echo 2)
@@ -437,7 +460,7 @@ test: setup
 	$(again) -k BUILD=address programs unit-programs $(call attempt,address: programs or unit tests)
 	$(again) -k BUILD=thread tsan-programs $(call attempt,thread: unit tests)
 	$(again) -k BUILD=fuzz fuzz-programs $(call attempt,fuzz: fuzz targets)
-	$(again) -k BUILD=release windows windows-tests $(call attempt,windows: haechi-agent.exe or its tests)
+	$(again) -k BUILD=release windows windows-tests msi $(call attempt,windows: haechi-agent.exe$(comma) its tests or its installer)
 	@$(RUN) --make '$(MAKE)' build layering cross man unit tsan integration fuzz
 
 unit:
@@ -448,7 +471,7 @@ unit:
 integration:
 	$(again) BUILD=test programs
 	$(again) BUILD=address programs
-	$(again) BUILD=release windows windows-tests
+	$(again) BUILD=release windows windows-tests msi
 	@$(RUN) integration
 
 fuzz:

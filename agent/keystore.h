@@ -8,7 +8,7 @@
  *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      bookmarks.h, spool.h, feeder.h, progress.h
  *
  * Bodies: keystore.c, identity.c; keystore_dir, keystore_key, keystore_check_file: keystore_posix.c,
- * keystore_win.c. Blocking. */
+ * keystore_win.c, keystore_dir_win.c. Blocking. */
 #ifndef HAECHI_KEYSTORE_H
 #define HAECHI_KEYSTORE_H
 
@@ -35,6 +35,10 @@ void identity_add_collector(struct identity *id, struct slice address); /* copie
 /* Makes the state directory if need be, for this account (and the system's administrators) alone. ST_DENIED on Windows
  * when a stranger made it, who could read what is put there. */
 MUST_USE enum status keystore_dir(const char *dir, struct error *err);
+#if defined(_WIN32)
+/* Lets an account, named as the service manager names it, use the state directory (made) and all that is in it. */
+MUST_USE enum status keystore_grant(const char *dir, const char *account, struct error *err);
+#endif
 /* A file that is there: ST_DENIED when it belongs to a stranger or (POSIX) others than its owner can read or change it. */
 MUST_USE enum status keystore_check_file(const char *path, struct error *err);
 /* Takes the state directory for this process (made, 0700): ST_BUSY when another agent runs with it. */

@@ -1,5 +1,5 @@
 /* Running under the system's service manager, and the places that belong to the system. Bodies: service_win.c (the Service Control
- * Manager), service_posix.c (systemd does all of it: deploy/systemd). */
+ * Manager), places_win.c, service_posix.c (systemd does all of it: deploy/systemd). */
 #ifndef HAECHI_SERVICE_H
 #define HAECHI_SERVICE_H
 

@@ -7,14 +7,13 @@
  * too, by the message table of the program (deploy/windows/messages.mc). */
 #include "service.h"
 #include "clock.h"
+#include "keystore.h"
 #include "log.h"
 #include "mem.h"
 #include "run.h"
+#include "wide_win.h"
 
 #include <windows.h>
-#include <initguid.h>
-#include <knownfolders.h>
-#include <shlobj.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #define ABOUT L"Sends this computer's event logs to a Haechi collector."
 #define SOURCE_KEY L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\Haechi Agent"
 #define STOP_HINT_MS 5000
+#define STOP_LIMIT_MS 4500
 #define STOP_WAIT_MS 15000
 #define LOG_MAX (4u << 20)
 /* Of messages.mc: severity and number. */
@@ -43,40 +43,6 @@ static struct {
     uint64_t log_len;
     SRWLOCK lock; /* of file and log_len: lines come from several threads */
 } service;        /* one process is one service */
-
-/* ---- texts ---- */
-
-static wchar_t *widen(const char *s) {
-    int n = MultiByteToWideChar(CP_UTF8, 0, s, -1, NULL, 0);
-    wchar_t *w = mem_zalloc(mem_mul((size_t)(n > 0 ? n : 1), sizeof *w));
-    MultiByteToWideChar(CP_UTF8, 0, s, -1, w, n);
-    return w;
-}
-
-/* ProgramData by its known folder: in a service the environment may say something else. */
-static char *under_program_data(const char *tail) {
-    wchar_t *dir = NULL;
-    char narrow[MAX_PATH * 3] = "C:\\ProgramData";
-    if (SHGetKnownFolderPath(&FOLDERID_ProgramData, 0, NULL, &dir) == S_OK)
-        WideCharToMultiByte(CP_UTF8, 0, dir, -1, narrow, sizeof narrow, NULL, NULL);
-    CoTaskMemFree(dir);
-    size_t len = strlen(narrow) + strlen(tail) + 1;
-    char *path = mem_alloc(len);
-    snprintf(path, len, "%s%s", narrow, tail);
-    return path;
-}
-
-const char *service_default_state(void) {
-    static char *path; /* asked for by the main thread, before there are others */
-    if (!path) path = under_program_data("\\Haechi");
-    return path;
-}
-
-const char *service_default_config(void) {
-    static char *path;
-    if (!path) path = under_program_data("\\Haechi\\agent.toml");
-    return path;
-}
 
 void service_prepare(void) {
     _putenv("UV_THREADPOOL_SIZE=1"); /* names are looked up there, nothing else */
@@ -153,7 +119,7 @@ static void to_file(enum log_level level, const char *text) {
 
 static void to_application_log(WORD type, DWORD message, const char *line) {
     if (!service.source) return;
-    wchar_t *wide = widen(line);
+    wchar_t *wide = wide_of(line);
     const wchar_t *texts[] = {wide};
     ReportEventW(service.source, type, 0, message, NULL, 1, 0, texts, NULL);
     mem_free(wide);
@@ -164,6 +130,62 @@ static void on_line(void *ctx, enum log_level level, const char *line) {
     to_file(level, line);
     if (level == LOG_ERROR) to_application_log(EVENTLOG_ERROR_TYPE, MESSAGE_ERROR, line);
     if (level == LOG_WARN) to_application_log(EVENTLOG_WARNING_TYPE, MESSAGE_WARNING, line);
+}
+
+/* ---- what the service manager keeps of us ---- */
+
+static void set_habits(SC_HANDLE s) {
+    SERVICE_DESCRIPTIONW about = {.lpDescription = (wchar_t *)ABOUT};
+    SC_ACTION actions[] = {{SC_ACTION_RESTART, 5000}, {SC_ACTION_RESTART, 30000}, {SC_ACTION_RESTART, 300000}};
+    SERVICE_FAILURE_ACTIONSW failure = {.dwResetPeriod = 86400, .cActions = 3, .lpsaActions = actions};
+    SERVICE_FAILURE_ACTIONS_FLAG also_failed_ends = {.fFailureActionsOnNonCrashFailures = TRUE};
+    SERVICE_DELAYED_AUTO_START_INFO delayed = {.fDelayedAutostart = TRUE};
+    if (!ChangeServiceConfig2W(s, SERVICE_CONFIG_DESCRIPTION, &about)) log_warn(AREA, "no description could be set");
+    if (!ChangeServiceConfig2W(s, SERVICE_CONFIG_FAILURE_ACTIONS, &failure))
+        log_warn(AREA, "restart on failure could not be set: a crash leaves the service stopped");
+    ChangeServiceConfig2W(s, SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, &also_failed_ends);
+    ChangeServiceConfig2W(s, SERVICE_CONFIG_DELAYED_AUTO_START_INFO, &delayed);
+}
+
+static bool has_habits(SC_HANDLE s) {
+    union {
+        SERVICE_FAILURE_ACTIONSW failure;
+        uint8_t room[4096];
+    } u = {.room = {0}};
+    DWORD n = 0;
+    return QueryServiceConfig2W(s, SERVICE_CONFIG_FAILURE_ACTIONS, u.room, sizeof u, &n) && u.failure.cActions;
+}
+
+static bool is_system(const wchar_t *account) {
+    return !account || !*account || _wcsicmp(account, L"LocalSystem") == 0 ||
+           _wcsicmp(account, L"NT AUTHORITY\\SYSTEM") == 0;
+}
+
+static void say_few_rights(const char *account) {
+    log_warn(AREA,
+             "the service's account is %s: it reads what Event Log Readers may read, and cannot push Sysmon's rules",
+             account);
+}
+
+/* An installer knows nothing of restarts and late starts: the service sees to them at its first start. What an admin has set
+ * since stays. */
+static void look_at_self(void) {
+    union {
+        QUERY_SERVICE_CONFIGW c;
+        uint8_t room[8192];
+    } u;
+    DWORD n = 0;
+    SC_HANDLE m = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+    SC_HANDLE s = m ? OpenServiceW(m, NAME, SERVICE_QUERY_CONFIG | SERVICE_CHANGE_CONFIG | SERVICE_START) : NULL;
+    if (s && !has_habits(s)) set_habits(s);
+    if (!s && m) s = OpenServiceW(m, NAME, SERVICE_QUERY_CONFIG); /* an account with few rights */
+    if (s && QueryServiceConfigW(s, &u.c, sizeof u, &n) && !is_system(u.c.lpServiceStartName)) {
+        char *account = wide_text(u.c.lpServiceStartName);
+        say_few_rights(account);
+        mem_free(account);
+    }
+    if (s) CloseServiceHandle(s);
+    if (m) CloseServiceHandle(m);
 }
 
 /* ---- under the manager ---- */
@@ -180,6 +202,17 @@ static void report(DWORD state, DWORD wait_hint) {
     SetServiceStatus(service.handle, s);
 }
 
+/* What the system does for us cannot be called off, such as the look-up of a name: the manager does not wait for it. All that must
+ * last is on disk already. */
+static DWORD WINAPI last_resort(void *arg) {
+    (void)arg;
+    Sleep(STOP_LIMIT_MS);
+    to_file(LOG_WARN, AREA ": something hangs; ending without it");
+    report(SERVICE_STOPPED, 0);
+    TerminateProcess(GetCurrentProcess(), 0);
+    return 0;
+}
+
 static DWORD WINAPI on_control(DWORD control, DWORD type, void *data, void *ctx) {
     (void)type;
     (void)data;
@@ -189,6 +222,7 @@ static DWORD WINAPI on_control(DWORD control, DWORD type, void *data, void *ctx)
     case SERVICE_CONTROL_SHUTDOWN:
         report(SERVICE_STOP_PENDING, STOP_HINT_MS);
         run_stop();
+        CloseHandle(CreateThread(NULL, 0, last_resort, NULL, 0, NULL));
         return NO_ERROR;
     case SERVICE_CONTROL_INTERROGATE: return NO_ERROR;
     default: return ERROR_CALL_NOT_IMPLEMENTED;
@@ -206,6 +240,7 @@ static void WINAPI service_main(DWORD argc, wchar_t **argv) {
     log_redirect(on_line, NULL);
     SetPriorityClass(GetCurrentProcess(), BELOW_NORMAL_PRIORITY_CLASS);
     report(SERVICE_RUNNING, 0);
+    look_at_self();
     to_application_log(EVENTLOG_INFORMATION_TYPE, MESSAGE_INFO, "The agent has started, version " HAECHI_VERSION ".");
     service.code = service.o.work(service.o.ctx);
     if (!service.code) to_application_log(EVENTLOG_INFORMATION_TYPE, MESSAGE_INFO, "The agent has stopped.");
@@ -216,7 +251,7 @@ static void WINAPI service_main(DWORD argc, wchar_t **argv) {
 
 static enum status under_manager(const struct service_options *o, int *ret_code, struct error *err) {
     SERVICE_TABLE_ENTRYW table[] = {{(wchar_t *)NAME, service_main}, {NULL, NULL}};
-    wchar_t *state = widen(o->state);
+    wchar_t *state = wide_of(o->state);
     service.o = *o;
     InitializeSRWLock(&service.lock);
     CreateDirectoryW(state, NULL); /* with the rights of its parent; the key store sets its own */
@@ -253,19 +288,6 @@ static void close_both(SC_HANDLE manager, SC_HANDLE s) {
     CloseServiceHandle(manager);
 }
 
-static void set_habits(SC_HANDLE s) {
-    SERVICE_DESCRIPTIONW about = {.lpDescription = (wchar_t *)ABOUT};
-    SC_ACTION actions[] = {{SC_ACTION_RESTART, 5000}, {SC_ACTION_RESTART, 30000}, {SC_ACTION_RESTART, 300000}};
-    SERVICE_FAILURE_ACTIONSW failure = {.dwResetPeriod = 86400, .cActions = 3, .lpsaActions = actions};
-    SERVICE_FAILURE_ACTIONS_FLAG also_failed_ends = {.fFailureActionsOnNonCrashFailures = TRUE};
-    SERVICE_DELAYED_AUTO_START_INFO delayed = {.fDelayedAutostart = TRUE};
-    if (!ChangeServiceConfig2W(s, SERVICE_CONFIG_DESCRIPTION, &about)) log_warn(AREA, "no description could be set");
-    if (!ChangeServiceConfig2W(s, SERVICE_CONFIG_FAILURE_ACTIONS, &failure))
-        log_warn(AREA, "restart on failure could not be set: a crash leaves the service stopped");
-    ChangeServiceConfig2W(s, SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, &also_failed_ends);
-    ChangeServiceConfig2W(s, SERVICE_CONFIG_DELAYED_AUTO_START_INFO, &delayed);
-}
-
 static void register_messages(const wchar_t *program) {
     HKEY key;
     DWORD types = EVENTLOG_ERROR_TYPE | EVENTLOG_WARNING_TYPE | EVENTLOG_INFORMATION_TYPE;
@@ -282,12 +304,20 @@ static void register_messages(const wchar_t *program) {
 /* " --name "value"" behind what is there; false when it does not fit or cannot be quoted. */
 static bool add_option(wchar_t *line, size_t cap, const wchar_t *name, const char *value) {
     if (!value) return true;
-    wchar_t *wide = widen(value);
+    wchar_t *wide = wide_of(value);
     size_t at = wcslen(line), n = wcslen(wide);
     bool fits = !wcschr(wide, L'"') && (!n || wide[n - 1] != L'\\') && at + wcslen(name) + n + 8 < cap;
     if (fits) _snwprintf(line + at, cap - at, L" --%ls \"%ls\"", name, wide);
     mem_free(wide);
     return fits;
+}
+
+/* An account with few rights has to read and write the state. */
+static void open_state(const struct service_options *o) {
+    struct error err = {0};
+    const char *dir = o->state ? o->state : service_default_state();
+    if (keystore_grant(dir, o->account, &err)) log_warn(AREA, "%s: let that account change it yourself", err.msg);
+    say_few_rights(o->account);
 }
 
 static enum status install(const struct service_options *o, struct error *err) {
@@ -300,13 +330,14 @@ static enum status install(const struct service_options *o, struct error *err) {
         return error_set(err, ST_INVALID, "install: paths with quotes or a final backslash cannot be used");
     SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT | SC_MANAGER_CREATE_SERVICE);
     if (!manager) return system_error(err, "install", GetLastError());
-    wchar_t *account = o->account ? widen(o->account) : NULL;
+    wchar_t *account = o->account ? wide_of(o->account) : NULL;
     SC_HANDLE s = CreateServiceW(manager, NAME, TITLE, SERVICE_ALL_ACCESS, SERVICE_WIN32_OWN_PROCESS,
                                  SERVICE_AUTO_START, SERVICE_ERROR_NORMAL, line, NULL, NULL, NULL, account, NULL);
     enum status st = s ? ST_OK : system_error(err, "install", GetLastError());
     if (s) {
         set_habits(s);
         register_messages(program);
+        if (!is_system(account)) open_state(o);
         CloseServiceHandle(s);
     }
     mem_free(account);

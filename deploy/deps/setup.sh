@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that are missing, and nothing when none is.
 #
-#   setup.sh build|test|windows|wine|lint...
+#   setup.sh build|test|windows|wine|msi|lint...
 set -eu
 
 clang=${CLANG_VERSION:-$(. /etc/os-release 2>/dev/null && case "$ID$VERSION_ID" in debian13*) echo 19 ;; ubuntu24*) echo 18 ;; *) echo 14 ;; esac)}
@@ -15,9 +15,10 @@ for group in "$@"; do
         mandoc" ;;
     windows) want="$want gcc-mingw-w64-x86-64-win32 protobuf-c-compiler dpkg-dev bzip2 xz-utils" ;;
     wine) want="$want gcc-mingw-w64-x86-64-win32 wine64" ;;
+    msi) want="$want wixl msitools osslsigncode" ;;
     lint) want="$want clang-format-$clang clang-tidy-$clang cppcheck" ;;
     *)
-        echo "setup: unknown group \"$group\"; one of build, test, windows, wine, lint" >&2
+        echo "setup: unknown group \"$group\"; one of build, test, windows, wine, msi, lint" >&2
         exit 2
         ;;
     esac
