@@ -366,6 +366,8 @@ WINDOWS_HOOKS ?=# of the tests' build
 WINDOWS       := $(BUILDROOT)/windows$(if $(WINDOWS_HOOKS),-test)
 WINDOWS_SRC   := $(filter %.c,$(CROSS_SRC:$(OBJ)/%=%))
 WINDOWS_OBJ   := $(WINDOWS_SRC:%.c=$(WINDOWS)/%.o)
+# Small, but for what every event goes through.
+WINDOWS_FAST  := agent/parse_fast agent/parse_build agent/evtlog_text proto/base/text proto/batch_build proto/event_value proto/event
 WINDOWS_FLAGS = $(STD) $(WARN) $(WARN_SAN) -Werror -Os -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
                 -ffunction-sections -fno-ident -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
                 -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILDROOT)=build -DXML_STATIC $(WINDOWS_HOOKS) -isystem $(WINDOWS_DEPS)/include
@@ -376,8 +378,9 @@ WINDOWS_LINK  = $(MINGW) -static -s -fstack-protector-strong -Wl,--gc-sections -
 .PHONY: windows
 windows: $(WINDOWS)/haechi-agent.exe
 $(WINDOWS)/flags: FORCE
-	@mkdir -p $(@D); echo '$(MINGW) $(subst ','\'',$(WINDOWS_FLAGS)) $(WINDOWS_LINK)' >$@.tmp
+	@mkdir -p $(@D); echo '$(MINGW) $(subst ','\'',$(WINDOWS_FLAGS)) $(WINDOWS_LINK) $(WINDOWS_FAST)' >$@.tmp
 	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+$(WINDOWS_FAST:%=$(WINDOWS)/%.o): private WINDOWS_FLAGS += -O2
 $(WINDOWS_DEPS)/.done: ; @CC='$(MINGW)' AR='$(MINGW_AR)' deploy/deps/windows.sh $(@D)
 $(WINDOWS)/gen/%.o: $(GEN)/%.c $(WINDOWS)/flags $(WINDOWS_DEPS)/.done
 	$(call say,WIN,$<)
@@ -404,7 +407,7 @@ $(WINDOWS)/haechi-agent.exe: $(WINDOWS)/agent/main.o $(WINDOWS)/libagent.a $(WIN
 -include $(shell find $(WINDOWS) -name '*.d' 2>/dev/null)
 
 # The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
-WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batcher conf enroll event evtlog_text feeder frame msg queue spool token uplink
+WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batcher conf enroll event evtlog_text feeder frame msg queue spool sysmon token uplink
 WINDOWS_FUZZ := batch conf event evtlog_text evtx frame journal msg parse spool token
 # The installer: the program, and a library of what its tables cannot do, which links only what it needs.
 SETUP_LIBS = -L$(WINDOWS_DEPS)/lib -lmsi -lole32 -lshell32 -ladvapi32

@@ -5,8 +5,8 @@
 #include "file.h"
 #include "mem.h"
 #include "source.h"
+#include "text.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define CHUNKS_MAX (1u << 20) /* 64 GiB of log */
@@ -166,10 +166,11 @@ enum status source_evtx_open(const struct source_options *o, struct source **ret
         mem_free(e);
         return st;
     }
-    char text[64];
-    unsigned long long size = 0, done = 0;
-    snprintf(text, sizeof text, "%.*s", (int)slice_head(o->position, 63).len, (const char *)o->position.p);
-    if (o->position.len && sscanf(text, "evtx %llu %llu", &size, &done) == 2 && size == e->size) e->skip_to = done;
+    struct slice p = o->position;
+    uint64_t size = 0, done = 0;
+    if (text_take(&p, "evtx ") && text_take_number(&p, 10, &size) && text_take(&p, " ") &&
+        text_take_number(&p, 10, &done) && size == e->size)
+        e->skip_to = done;
     e->base.facts.bytes_all = (uint64_t)e->n_places * EVTX_CHUNK;
     *ret = &e->base;
     return ST_OK;

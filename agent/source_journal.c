@@ -7,6 +7,7 @@
 #include "journal.h"
 #include "mem.h"
 #include "source.h"
+#include "text.h"
 
 #include <stdio.h>
 
@@ -62,15 +63,13 @@ static enum status fingerprint(struct file *f, uint32_t len, uint32_t *ret_crc, 
 /* Opens l->path from its beginning, or from `position` when that is one of this file. */
 static enum status open_file(struct line_source *l, struct slice position, struct error *err) {
     struct file *f = NULL;
-    char text[64];
-    unsigned crc = 0, len = 0;
-    unsigned long long at = 0;
+    uint64_t crc = 0, len = 0, at = 0;
     enum status st = file_open(l->path, FILE_READ, &f, err);
     if (st) return st;
-    snprintf(text, sizeof text, "%.*s", (int)slice_head(position, 63).len, (const char *)position.p);
-    if (position.len && sscanf(text, "text %8x %u %llu", &crc, &len, &at) == 3) {
+    if (text_take(&position, "text ") && text_take_number(&position, 16, &crc) && text_take(&position, " ") &&
+        text_take_number(&position, 10, &len) && text_take(&position, " ") && text_take_number(&position, 10, &at)) {
         uint32_t now = 0, got = 0;
-        st = fingerprint(f, len, &now, &got, err);
+        st = len <= PRINT_MAX ? fingerprint(f, (uint32_t)len, &now, &got, err) : ST_FORMAT;
         if (st || now != crc || got != len || at > file_length(f)) at = 0; /* another file by now: all of it is new */
     }
     file_close(&l->file);

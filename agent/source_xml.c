@@ -3,6 +3,7 @@
 #include "file.h"
 #include "mem.h"
 #include "source.h"
+#include "text.h"
 #include "xml_split.h"
 
 #include <stdio.h>
@@ -95,11 +96,11 @@ enum status source_xml_open(const struct source_options *o, struct source **ret,
         }
         x->size = file_length(x->file);
     }
-    char text[64];
-    unsigned long long size = 0, done = 0;
-    struct slice p = slice_head(o->position, sizeof text - 1);
-    snprintf(text, sizeof text, "%.*s", (int)p.len, p.len ? (const char *)p.p : "");
-    if (p.len && sscanf(text, "xml %llu %llu", &size, &done) == 2 && size == x->size) x->skip_to = done;
+    struct slice p = o->position;
+    uint64_t size = 0, done = 0;
+    if (text_take(&p, "xml ") && text_take_number(&p, 10, &size) && text_take(&p, " ") &&
+        text_take_number(&p, 10, &done) && size == x->size)
+        x->skip_to = done;
     x->base.facts.bytes_all = x->size;
     *ret = &x->base;
     return ST_OK;

@@ -6,6 +6,7 @@
 #include "file.h"
 #include "log.h"
 #include "mem.h"
+#include "text.h"
 
 #include <stdio.h>
 
@@ -148,9 +149,9 @@ static enum status salvage(struct spool *sp, struct segment *seg, struct slice b
 
 static enum status on_name(void *ctx, const char *name) {
     struct spool *sp = ctx;
-    unsigned long long first = 0;
-    int used = 0;
-    if (strlen(name) != 20 || sscanf(name, "%16llx.seg%n", &first, &used) != 1 || used != 20) return ST_OK;
+    struct slice rest = slice_str(name);
+    uint64_t first = 0;
+    if (rest.len != 20 || !text_take_number(&rest, 16, &first) || !slice_eq_str(rest, ".seg")) return ST_OK;
     mem_grow((void **)&sp->segs, sp->n_segs, &sp->cap_segs, sizeof *sp->segs);
     sp->segs[sp->n_segs++] = (struct segment){.first_seq = first, .next_seq = first};
     return ST_OK;

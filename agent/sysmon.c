@@ -1,7 +1,6 @@
 /* Which schema a version of Sysmon speaks: what it prints itself is not in the registry. Pure. */
 #include "sysmon.h"
-
-#include <stdio.h>
+#include "text.h"
 
 /* The first version with each schema, ascending. The one that is part of Windows counts in versions of Windows. */
 static const struct {
@@ -18,11 +17,15 @@ static const struct {
 #define LAST_MAJOR 15u /* of what the table was made from */
 
 const char *sysmon_schema_of(const char *version) {
-    unsigned major = 0, minor = 0, build = 0;
+    struct slice rest = slice_str(version);
+    uint64_t major = 0, minor = 0, build = 0;
     const char *found = "";
-    int n = sscanf(version, "%5u.%5u.%5u", &major, &minor, &build);
-    if (n < 2 || major > LAST_MAJOR) return "";
-    if (n == 3 && major == 10 && minor == 0 && build >= INBOX_FIRST_BUILD) return INBOX_SCHEMA;
+    if (!text_take_number(&rest, 10, &major) || !text_take(&rest, ".") || !text_take_number(&rest, 10, &minor))
+        return "";
+    if (major > LAST_MAJOR) return "";
+    if (text_take(&rest, ".") && text_take_number(&rest, 10, &build) && major == 10 && minor == 0 &&
+        build >= INBOX_FIRST_BUILD)
+        return INBOX_SCHEMA;
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
         if (major > firsts[i].major || (major == firsts[i].major && minor >= firsts[i].minor)) found = firsts[i].schema;
     }

@@ -30,7 +30,7 @@ static bool has_altitude(HKEY services, const wchar_t *service) {
     wchar_t path[KEY_MAX_CHARS + 16], name[KEY_MAX_CHARS], altitude[TEXT_MAX_CHARS];
     HKEY instances = NULL;
     bool found = false;
-    swprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Instances", service);
+    _snwprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Instances", service);
     if (RegOpenKeyExW(services, path, 0, KEY_READ, &instances)) return false;
     for (DWORD i = 0; !found; i++) {
         DWORD n = KEY_MAX_CHARS;
@@ -43,7 +43,7 @@ static bool has_altitude(HKEY services, const wchar_t *service) {
 
 static bool has_value(HKEY services, const wchar_t *service, const wchar_t *name, DWORD type) {
     wchar_t path[KEY_MAX_CHARS + 16];
-    swprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Parameters", service);
+    _snwprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Parameters", service);
     return RegGetValueW(services, path, name, type, NULL, NULL, NULL) == 0;
 }
 
@@ -77,7 +77,7 @@ static bool find(HKEY services, bool (*is)(HKEY services, const wchar_t *service
 /* The driver that a service names in its Parameters. */
 static bool driver_of(HKEY services, const wchar_t *service, wchar_t driver[TEXT_MAX_CHARS]) {
     wchar_t path[KEY_MAX_CHARS + 16];
-    swprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Parameters", service);
+    _snwprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Parameters", service);
     return text_value(services, path, L"DriverName", driver) && *driver;
 }
 
@@ -133,11 +133,11 @@ static void image_path(const wchar_t *image, wchar_t out[MAX_PATH]) {
     if (wcsncmp(at, L"\\??\\", 4) == 0) at += 4;
     int got;
     if (_wcsnicmp(at, L"\\SystemRoot\\", 12) == 0)
-        got = swprintf(out, MAX_PATH, L"%ls\\%ls", root, at + 12);
+        got = _snwprintf(out, MAX_PATH, L"%ls\\%ls", root, at + 12);
     else if (wcschr(at, L':') || *at == L'\\')
-        got = swprintf(out, MAX_PATH, L"%ls", at);
+        got = _snwprintf(out, MAX_PATH, L"%ls", at);
     else
-        got = swprintf(out, MAX_PATH, L"%ls\\%ls", root, at);
+        got = _snwprintf(out, MAX_PATH, L"%ls\\%ls", root, at);
     if (got < 0 || got >= MAX_PATH) *out = 0;
 }
 
@@ -212,7 +212,7 @@ static void look_at_program(HKEY services, const wchar_t *service, const wchar_t
 static void look_at_rules(HKEY services, const wchar_t *driver, struct sysmon *s) {
     wchar_t path[KEY_MAX_CHARS + 16], hash[TEXT_MAX_CHARS];
     DWORD len = 0;
-    swprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Parameters", driver);
+    _snwprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Parameters", driver);
     if (text_value(services, path, L"ConfigHash", hash)) keep(s->config_hash, sizeof s->config_hash, hash);
     for (int i = 0; i < 3; i++) { /* it may grow between the two calls */
         if (RegGetValueW(services, path, L"Rules", RRF_RT_REG_BINARY, NULL, NULL, &len) || len > RULES_VALUE_MAX)

@@ -184,6 +184,32 @@ static size_t min3(size_t a, size_t b, size_t c) {
     return m < c ? m : c;
 }
 
+bool text_take(struct slice *s, const char *word) {
+    if (!slice_starts(*s, slice_str(word))) return false;
+    *s = slice_from(*s, strlen(word));
+    return true;
+}
+
+static unsigned digit_value(uint8_t c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c = slice_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10u : 16;
+}
+
+bool text_take_number(struct slice *s, unsigned base, uint64_t *ret) {
+    uint64_t n = 0;
+    size_t i = 0;
+    for (; i < s->len && digit_value(s->p[i]) < base; i++) {
+        unsigned d = digit_value(s->p[i]);
+        if (n > (UINT64_MAX - d) / base) return false;
+        n = n * base + d;
+    }
+    if (!i) return false;
+    *s = slice_from(*s, i);
+    *ret = n;
+    return true;
+}
+
 static size_t edit_distance(const char *a, const char *b) {
     size_t row[65], na = strlen(a), nb = strlen(b);
     if (na > 64 || nb > 64) return 64;

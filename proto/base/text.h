@@ -29,6 +29,11 @@ void text_json(struct buf *out, struct slice s);
  * surrogates as \xNN or \u{NNNN}; at most max_len bytes of input are shown, then "...". */
 void text_printable(struct buf *out, struct slice s, size_t max_len);
 
+/* Takes `word` off the front of *s, or a number: the digits of base 10 or 16 that stand there, without a sign or blanks.
+ * False, and *s as it was: something else stands there, or the number is larger than 64 bits. */
+bool text_take(struct slice *s, const char *word);
+bool text_take_number(struct slice *s, unsigned base, uint64_t *ret);
+
 /* The candidate nearest to `word` (edit distance at most 2 and at most half its length), or NULL: for "did you mean". */
 const char *text_suggest(const char *word, const char *const *candidates, size_t n);
 

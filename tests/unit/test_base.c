@@ -91,6 +91,38 @@ static void test_text(void **state) {
     assert_null(text_suggest("xyz", words, 3));
 }
 
+static void test_text_take(void **state) {
+    static const struct {
+        const char *text, *rest;
+        unsigned base;
+        bool ok;
+        uint64_t n;
+    } cases[] = {
+        {"0", "", 10, true, 0},
+        {"12.5", ".5", 10, true, 12},
+        {"ffG", "G", 16, true, 255},
+        {"FF", "FF", 10, false, 0},
+        {"-1", "-1", 10, false, 0},
+        {" 1", " 1", 10, false, 0},
+        {"", "", 10, false, 0},
+        {"18446744073709551615", "", 10, true, UINT64_MAX},
+        {"18446744073709551616", "18446744073709551616", 10, false, 0},
+        {"10000000000000000", "10000000000000000", 16, false, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct slice s = slice_str(cases[i].text);
+        uint64_t n = 0;
+        if (text_take_number(&s, cases[i].base, &n) != cases[i].ok || n != cases[i].n ||
+            !slice_eq_str(s, cases[i].rest))
+            fail_msg("\"%s\"", cases[i].text);
+    }
+    struct slice s = SLICE_LIT("evtx 5"), none = {NULL, 0};
+    assert_false(text_take(&s, "xml "));
+    assert_true(text_take(&s, "evtx ") && s.len == 1);
+    assert_false(text_take(&none, "x"));
+}
+
 static void test_guid(void **state) {
     (void)state;
     struct guid g;
@@ -176,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_filetime_round_trip),
         cmocka_unit_test(test_filetime_refuses),
         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_text_take),
         cmocka_unit_test(test_guid),
         cmocka_unit_test(test_reader_is_sticky),
         cmocka_unit_test(test_arena_cap),
