@@ -59,6 +59,7 @@ struct collector {
     struct db *db;
     struct stats *stats;
     struct fleet *fleet;
+    struct rulebook *book;
     struct ingest *ingest;
     struct digest *digest;
     struct listener *listener;
@@ -295,6 +296,7 @@ static enum status open_fleet(struct collector *c, struct error *err) {
     choose_names(c);
     o.server_names = c->names;
     enum status st = fleet_open(c->db, &o, &c->fleet, err);
+    if (!st) st = rulebook_open(c->db, c->fleet, &c->book, err);
     mem_free(ca_dir);
     return st;
 }
@@ -370,6 +372,7 @@ static enum status open_api(struct collector *c, struct error *err) {
     c->api_addresses = config_list(&c->conf.api);
     struct api_options o = {.db = c->db,
                             .fleet = c->fleet,
+                            .book = c->book,
                             .ingest = c->ingest,
                             .digest = c->digest,
                             .stats = c->stats,
@@ -431,6 +434,7 @@ static void stop(struct collector *c) {
     (void)uv_run(&c->loop, UV_RUN_DEFAULT);
     digest_stop(&c->digest);
     ingest_free(&c->ingest);
+    rulebook_close(&c->book);
     fleet_close(&c->fleet);
     db_close(&c->db);
     stats_free(&c->stats);

@@ -138,18 +138,34 @@ enum status fleet_txn_delete(struct fleet_txn *t, enum fleet_table table, struct
     return rc ? txn_error(t, rc, err) : ST_OK;
 }
 
-enum status fleet_txn_next(struct fleet_txn *t, const char *sequence, uint64_t *ret, struct error *err) {
+static enum status sequence_get(struct fleet_txn *t, const char *sequence, uint64_t *ret, struct error *err) {
     MDB_val k = env_val(slice_str(sequence)), v;
     int rc = mdb_get(t->txn, env_dbi(t->env, FLEETENV_SEQUENCES), &k, &v);
     if (rc && rc != MDB_NOTFOUND) return txn_error(t, rc, err);
-    uint64_t next = rc || v.mv_size != 8 ? 1 : key_get_u64(v.mv_data) + 1;
-    uint8_t be[8];
-    key_put_u64(be, next);
-    v = env_val(slice_of(be, sizeof be));
-    rc = mdb_put(t->txn, env_dbi(t->env, FLEETENV_SEQUENCES), &k, &v, 0);
-    if (rc) return txn_error(t, rc, err);
-    *ret = next;
+    *ret = rc || v.mv_size != 8 ? 0 : key_get_u64(v.mv_data);
     return ST_OK;
+}
+
+static enum status sequence_put(struct fleet_txn *t, const char *sequence, uint64_t last, struct error *err) {
+    uint8_t be[8];
+    key_put_u64(be, last);
+    MDB_val k = env_val(slice_str(sequence)), v = env_val(slice_of(be, sizeof be));
+    int rc = mdb_put(t->txn, env_dbi(t->env, FLEETENV_SEQUENCES), &k, &v, 0);
+    return rc ? txn_error(t, rc, err) : ST_OK;
+}
+
+enum status fleet_txn_next(struct fleet_txn *t, const char *sequence, uint64_t *ret, struct error *err) {
+    uint64_t last = 0;
+    enum status st = sequence_get(t, sequence, &last, err);
+    if (!st) st = sequence_put(t, sequence, last + 1, err);
+    if (!st) *ret = last + 1;
+    return st;
+}
+
+enum status fleet_txn_raise(struct fleet_txn *t, const char *sequence, uint64_t last, struct error *err) {
+    uint64_t now = 0;
+    enum status st = sequence_get(t, sequence, &now, err);
+    return st || now >= last ? st : sequence_put(t, sequence, last, err);
 }
 
 /* ---- outside of transactions ---- */

@@ -32,6 +32,8 @@ MUST_USE enum status fleet_txn_put(struct fleet_txn *t, enum fleet_table table, 
 MUST_USE enum status fleet_txn_delete(struct fleet_txn *t, enum fleet_table table, struct slice key, struct error *err);
 /* The next number of a named sequence, from 1. */
 MUST_USE enum status fleet_txn_next(struct fleet_txn *t, const char *sequence, uint64_t *ret, struct error *err);
+/* The next number will be over `last`; nothing where it would be anyhow. */
+MUST_USE enum status fleet_txn_raise(struct fleet_txn *t, const char *sequence, uint64_t last, struct error *err);
 
 /* Outside: a copy appended to *out; ST_NOTFOUND. */
 MUST_USE enum status fleet_get(struct db *db, enum fleet_table table, struct slice key, struct buf *out,

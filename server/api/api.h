@@ -11,6 +11,7 @@
 #include "fleet.h"
 #include "ingest.h"
 #include "listener.h"
+#include "rulebook.h"
 #include "stats.h"
 
 #include <uv.h>
@@ -20,6 +21,7 @@ struct api;
 struct api_options { /* all borrowed, and outlive the API */
     struct db *db;
     struct fleet *fleet;
+    struct rulebook *book;
     struct ingest *ingest; /* imports: ingest_door_open on the loop; ingest_writer for explaining and removing */
     struct digest *digest;
     struct stats *stats; /* stats_collect: on a work thread */

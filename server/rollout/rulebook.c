@@ -305,12 +305,23 @@ static enum status on_group(void *ctx, struct slice key, struct slice value) {
     return ST_OK;
 }
 
+static enum status read_serial(struct rulebook *b, struct error *err) {
+    struct fleet_txn *t = NULL;
+    uint64_t next = 1;
+    enum status st = fleet_begin(b->db, &t, err);
+    if (!st) st = fleet_txn_next(t, "rules", &next, err);
+    fleet_abort(&t); /* it was asked for only */
+    atomic_init(&b->serial, next - 1);
+    return st;
+}
+
 MUST_USE enum status rulebook_open(struct db *db, struct fleet *fleet, struct rulebook **ret, struct error *err) {
     struct rulebook *b = mem_zalloc(sizeof *b);
     b->db = db;
     b->fleet = fleet;
     if (uv_rwlock_init(&b->lock) || uv_mutex_init(&b->change)) abort();
-    enum status st = fleet_each(db, FLEET_RULESETS, (struct slice){0}, false, on_revision, b, err);
+    enum status st = read_serial(b, err);
+    if (!st) st = fleet_each(db, FLEET_RULESETS, (struct slice){0}, false, on_revision, b, err);
     if (!st) st = fleet_each(db, FLEET_GROUPS, (struct slice){0}, false, on_group, b, err);
     for (size_t i = 0; i < b->n_groups && !st; i++) {
         struct book_group *g = b->groups[i];

@@ -84,6 +84,9 @@ struct order { /* one signed order, shared by its hosts; immutable, counted */
     struct buf manifest; /* RulesManifest, the bytes that were signed */
     struct buf frame;    /* a whole RULES_OFFER frame, ready to be sent */
 };
+/* A host says that it has had this serial: what is signed from now on has a higher one, also where the store is an older
+ * copy. In memory, any thread. What lies far over all that was given out is a lie, and ignored. */
+void rulebook_heard_serial(struct rulebook *b, uint64_t serial);
 void order_release(const struct order **o); /* NULLs; fine on NULL */
 const struct order *order_hold(const struct order *o);
 

@@ -6,6 +6,7 @@
 #include "fleetdb.h"
 #include "rulebook.h"
 
+#include <stdatomic.h>
 #include <uv.h>
 
 struct book_group {
@@ -27,6 +28,7 @@ struct rulebook {
     size_t n_revisions, cap_revisions;
     struct book_group **groups; /* in the order in which they count */
     size_t n_groups, cap_groups;
+    _Atomic uint64_t serial; /* the last one that was given out, or heard of */
 };
 
 /* ---- revisions (rulebook.c) ---- */

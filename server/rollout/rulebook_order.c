@@ -6,7 +6,6 @@
 #include "msg.h"
 #include "rulebook_internal.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 
 struct counted {
@@ -27,6 +26,16 @@ void order_release(const struct order **o) {
     buf_free(&c->order.manifest);
     buf_free(&c->order.frame);
     mem_free(c);
+}
+
+/* A host's word is worth a step of that many at most: it cannot use the numbers up. */
+#define SERIAL_STEP_MAX (UINT64_C(1) << 20)
+
+void rulebook_heard_serial(struct rulebook *b, uint64_t serial) {
+    uint64_t known = atomic_load(&b->serial);
+    while (serial > known && serial - known <= SERIAL_STEP_MAX) {
+        if (atomic_compare_exchange_weak(&b->serial, &known, serial)) return;
+    }
 }
 
 static enum status seal(struct rulebook *b, const char *group, const struct revision *r, uint64_t serial,
@@ -74,8 +83,10 @@ MUST_USE enum status order_make(struct rulebook *b, struct fleet_txn *t, const c
                                 struct error *err) {
     uint64_t serial;
     struct buf manifest = {0};
-    enum status st = fleet_txn_next(t, "rules", &serial, err);
+    enum status st = fleet_txn_raise(t, "rules", atomic_load(&b->serial), err);
+    if (!st) st = fleet_txn_next(t, "rules", &serial, err);
     if (st) return st;
+    rulebook_heard_serial(b, serial);
     put_manifest(b, heal, r, serial, &manifest);
     st = seal(b, group, r, serial, buf_slice(&manifest), zstd, ret, err);
     buf_free(&manifest);

@@ -126,6 +126,14 @@ static void sequences_outlive_a_restart(void **state) {
         db_close(&db);
         must(db_open(dir, &options, &db, &store_err));
     }
+    must(fleet_begin(db, &t, &store_err));
+    must(fleet_txn_raise(t, "host", 2, &store_err)); /* is over that anyhow */
+    must(fleet_txn_next(t, "host", &n, &store_err));
+    assert_int_equal(n, 4);
+    must(fleet_txn_raise(t, "host", UINT64_C(1) << 40, &store_err));
+    must(fleet_txn_next(t, "host", &n, &store_err));
+    assert_true(n == (UINT64_C(1) << 40) + 1);
+    must(fleet_commit(&t, &store_err));
 }
 
 static void much_is_written_without_a_limit_in_sight(void **state) {
