@@ -23,6 +23,7 @@ void feeder_item_free(struct feeder_item **i) {
     mem_free((*i)->report.logs);
     mem_free((*i)->report.gaps);
     mem_free((*i)->report.sysmon);
+    mem_free((*i)->note);
     mem_free(*i);
     *i = NULL;
 }
@@ -122,6 +123,8 @@ static bool take_orders(struct feeder *r, int wait_ms) {
             write_file(r, o);
         else if (o->kind == ORDER_POSITION)
             on_position(r, o);
+        else if (o->kind == ORDER_LISTEN)
+            snprintf(r->canary, sizeof r->canary, "%s", o->reason);
         else
             r->stopping = true;
         order_free(&o);
@@ -381,6 +384,11 @@ void feeder_write(struct feeder *r, const char *name, struct slice bytes) {
 void feeder_position(struct feeder *r, const char *channel, struct source_known known) {
     struct order what = {.kind = ORDER_POSITION, .reason = mem_strdup(channel), .known = known};
     if (!order(r, what)) mem_free(what.reason); /* it is read without, after a while */
+}
+
+void feeder_listen(struct feeder *r, const char *canary) {
+    struct order what = {.kind = ORDER_LISTEN, .reason = mem_strdup(canary)};
+    if (!order(r, what)) mem_free(what.reason); /* the canary is started again when nothing is heard of it */
 }
 
 void feeder_stop(struct feeder *r) {

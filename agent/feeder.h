@@ -9,6 +9,7 @@
 
 #include "source.h"
 #include "sysmon.h"
+#include "sysmon_note.h"
 #include "uplink.h"
 
 #define FEEDER_QUEUE_BYTES (8u * 1024 * 1024)
@@ -63,12 +64,14 @@ struct feeder_report {
 enum feeder_item_kind {
     FEEDER_BATCH,
     FEEDER_REPORT,
-    FEEDER_END, /* all inputs are read (send) */
-    FEEDER_GONE /* the thread ends */
+    FEEDER_SYSMON, /* Sysmon said something about itself in a live log of this host */
+    FEEDER_END,    /* all inputs are read (send) */
+    FEEDER_GONE    /* the thread ends */
 };
 struct feeder_item {
     enum feeder_item_kind kind;
     struct outgoing *batch;
+    struct sysmon_note *note;
     struct feeder_report report;
 };
 void feeder_item_free(struct feeder_item **i);
@@ -80,8 +83,9 @@ void feeder_free(struct feeder **r); /* after FEEDER_GONE, or never run */
 void feeder_run(void *feeder);       /* the thread */
 
 /* ---- from the loop thread ---- */
-struct feeder_item *feeder_take(struct feeder *r);      /* FEEDER_BATCH, FEEDER_END; NULL: none now */
-struct feeder_item *feeder_take_note(struct feeder *r); /* FEEDER_REPORT, FEEDER_GONE, past the batches that wait */
+struct feeder_item *feeder_take(struct feeder *r); /* FEEDER_BATCH, FEEDER_END; NULL: none now */
+struct feeder_item *feeder_take_note(
+    struct feeder *r); /* FEEDER_REPORT, FEEDER_SYSMON, FEEDER_GONE, past the batches that wait */
 /* False: the reader is behind; call again with the same or a later number. */
 MUST_USE bool feeder_acked(struct feeder *r, uint64_t seq);
 void feeder_rejected(struct feeder *r, struct outgoing *o /* taken */, enum status code, const char *reason);
@@ -89,6 +93,8 @@ void feeder_rejected(struct feeder *r, struct outgoing *o /* taken */, enum stat
 void feeder_write(struct feeder *r, const char *name, struct slice bytes);
 /* Where the collector says that a channel of this host stands: an input without a bookmark waits for it, up to 30 s. */
 void feeder_position(struct feeder *r, const char *channel, struct source_known known);
+/* The event 1 that has this in its command line is told of (FEEDER_SYSMON); "": no more. At most CANARY_MAX bytes with NUL. */
+void feeder_listen(struct feeder *r, const char *canary);
 void feeder_stop(struct feeder *r); /* finish what is open, then FEEDER_GONE */
 
 #endif

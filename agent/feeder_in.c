@@ -74,6 +74,19 @@ static void add_gap(struct input *in, const struct source_gap *g) {
     memcpy(last->channel, in->path, strlen(in->path));
 }
 
+/* What Sysmon says about itself goes to whoever looks after its rules, past the batches. */
+static void listen_to_sysmon(struct input *in, const struct event *ev) {
+    struct feeder *r = in->feeder;
+    struct sysmon_note n;
+    bool live = in->spec.kind == SOURCE_EVTLOG || in->spec.kind == SOURCE_JOURNAL || in->spec.kind == SOURCE_TEXT;
+    if (!live || !r->o.spooled || !sysmon_note_of(ev, r->canary, &n)) return;
+    struct feeder_item *i = mem_zalloc(sizeof *i);
+    i->kind = FEEDER_SYSMON;
+    i->note = mem_alloc(sizeof n);
+    *i->note = n;
+    if (queue_put(r->notes, i, 0)) feeder_item_free(&i);
+}
+
 static void add_event(struct input *in, const struct source_record *rec, uint64_t now_ms) {
     struct feeder *r = in->feeder;
     struct event ev;
@@ -90,6 +103,7 @@ static void add_event(struct input *in, const struct source_record *rec, uint64_
     if (!st) {
         r->report.events++;
         in->events++;
+        listen_to_sysmon(in, &ev);
         if (rec->position.len && r->o.spooled) {
             buf_clear(&in->open_at);
             buf_slice_append(&in->open_at, rec->position);

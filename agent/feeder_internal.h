@@ -12,13 +12,13 @@
 
 #define AREA "feeder"
 
-enum order_kind { ORDER_ACKED, ORDER_REJECTED, ORDER_WRITE, ORDER_POSITION, ORDER_STOP };
+enum order_kind { ORDER_ACKED, ORDER_REJECTED, ORDER_WRITE, ORDER_POSITION, ORDER_LISTEN, ORDER_STOP };
 struct order {
     enum order_kind kind;
     uint64_t seq;
     struct outgoing *batch;
     enum status code;
-    char *reason; /* or the name of the file to write, or the channel */
+    char *reason; /* or the name of the file to write, the channel, the canary */
     struct source_known known;
     struct buf bytes;
 };
@@ -71,6 +71,7 @@ struct feeder {
     uint64_t rate_at, rate_events;
     uint64_t sysmon_at; /* when it is looked at again */
     struct sysmon *sysmon;
+    char canary[CANARY_MAX]; /* that is listened for */
     struct log_limit full_limit;
 };
 

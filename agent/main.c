@@ -8,6 +8,8 @@
 #include "log.h"
 #include "mem.h"
 #include "progress.h"
+#include "rules_run.h"
+#include "rules_text.h"
 #include "run.h"
 #include "service.h"
 #include "settings.h"
@@ -91,6 +93,10 @@ static const struct arg_command commands[] = {
      service_options, N(service_options), 0, 1},
     {"status", "[--state DIR]", "Says what the running agent reads, how far it is, and what it owes.", status_options,
      N(status_options), 0, 0},
+    {"canary", "WORD",
+     "Does nothing: the running agent starts it with a word that nobody can guess, to see it in Sysmon's events and by them which rules "
+     "are in force.",
+     NULL, 0, 1, 1},
 };
 
 static int usage_error(const char *text) {
@@ -190,6 +196,9 @@ static int do_run(const struct words *w) {
                             .n_collectors = s.collectors.n,
                             .spool_max_bytes = s.spool_max_bytes,
                             .sysmon_directory = s.sysmon_directory,
+                            .rules_apply_ms = (unsigned)s.rules_apply_s * 1000,
+                            .rules_prove_ms = (unsigned)s.rules_prove_s * 1000,
+                            .rules_look_ms = (unsigned)s.rules_look_s * 1000,
                             .retry_min_ms = (unsigned)s.retry_min_s * 1000,
                             .retry_max_ms = (unsigned)s.retry_max_s * 1000};
     struct enroll_wait_options wait = {.state = o.state,
@@ -259,6 +268,7 @@ static int do_status(const struct words *w) {
     if (!st) st = file_read(path, 1024 * 1024, &file, &err);
     if (!st) {
         status_explain(&text, buf_slice(&file), clock_wall());
+        rules_text_explain(&text, buf_slice(&file));
         fwrite(text.p, 1, text.len, stdout);
     }
     buf_free(&file);
@@ -326,6 +336,8 @@ int main(int argc, char **argv) {
             rc = do_send(&w, &words);
         else if (strcmp(cmd->name, "service") == 0)
             rc = do_service(&w, &words);
+        else if (strcmp(cmd->name, "canary") == 0)
+            rc = rules_run_canary(words.items[0]);
         else
             rc = do_status(&w);
     }

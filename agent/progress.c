@@ -76,8 +76,7 @@ void status_write(struct buf *out, const struct status_facts *f, const struct fe
     }
 }
 
-/* The rest of the first line that begins with `key` and a blank; empty when there is none. */
-static struct slice value_of(struct slice file, const char *key) {
+struct slice status_value(struct slice file, const char *key) {
     size_t n = strlen(key);
     while (file.len) {
         const uint8_t *nl = memchr(file.p, '\n', file.len);
@@ -89,14 +88,14 @@ static struct slice value_of(struct slice file, const char *key) {
 }
 
 static uint64_t number_of(struct slice file, const char *key) {
-    struct slice v = value_of(file, key);
+    struct slice v = status_value(file, key);
     uint64_t n = 0;
     for (size_t i = 0; i < v.len && v.p[i] >= '0' && v.p[i] <= '9'; i++) n = n * 10 + (v.p[i] - 48u);
     return n;
 }
 
 static void put_text(struct buf *out, struct slice file, const char *key) {
-    text_printable(out, value_of(file, key), 400);
+    text_printable(out, status_value(file, key), 400);
 }
 
 static void put_count(struct buf *out, struct slice file, const char *key, const char *words) {
@@ -149,7 +148,7 @@ void status_explain(struct buf *out, struct slice file, uint64_t now) {
     put_text(out, file, "collector");
     buf_str(out, number_of(file, "connected") ? ", connected" : ", NOT CONNECTED: ");
     if (!number_of(file, "connected")) {
-        if (value_of(file, "trouble").len)
+        if (status_value(file, "trouble").len)
             put_text(out, file, "trouble");
         else
             put_text(out, file, "state");

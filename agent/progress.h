@@ -16,6 +16,8 @@ struct status_facts {
 };
 void status_write(struct buf *out, const struct status_facts *f, const struct feeder_report *r,
                   const struct uplink_status *u);
+/* The rest of the first line that begins with `key` and a blank; empty when there is none. */
+struct slice status_value(struct slice file, const char *key);
 /* The status file in plain words. */
 void status_explain(struct buf *out, struct slice file, uint64_t now);
 

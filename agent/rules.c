@@ -82,6 +82,7 @@ struct rules *rules_new(const struct rules_options *o, const struct rules_io *io
 void rules_free(struct rules **rp) {
     struct rules *r = *rp;
     if (!r) return;
+    rules_job_free(&r->busy); /* one that found no thread any more */
     rules_kept_free(&r->kept);
     rules_kept_free(&r->next);
     buf_free(&r->next_xml);

@@ -93,9 +93,9 @@ static uint64_t heal_pause(struct rules *r) {
 }
 
 static void drifted(struct rules *r, const char *what) {
-    char who[320], text[RULES_REASON_MAX];
+    char who[400], text[RULES_REASON_MAX];
     describe_culprit(r, who, sizeof who);
-    snprintf(text, sizeof text, "%.180s; %.320s", what, who);
+    snprintf(text, sizeof text, "%.120s; %.380s", what, who);
     rules_enter(r, RULES_DRIFTED, text);
     if (r->kept.order.heal) rules_apply_in(r, heal_pause(r));
     r->look_at = rules_now(r) + RULES_PROVE_LOOK_MS;
@@ -198,9 +198,9 @@ static void on_other_file(struct rules *r, const struct sysmon_note *n) {
     if (state == RULES_LOADED) {
         drifted(r, "Sysmon was given another file");
     } else {
-        char who[320], text[RULES_REASON_MAX];
+        char who[400], text[RULES_REASON_MAX];
         describe_culprit(r, who, sizeof who);
-        snprintf(text, sizeof text, "the system's copy of the rules has changed; %.320s", who);
+        snprintf(text, sizeof text, "the system's copy of the rules has changed; %.380s", who);
         rules_enter(r, RULES_DRIFTED, text); /* the same, and by whom */
     }
 }

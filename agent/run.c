@@ -7,6 +7,8 @@
 #include "log.h"
 #include "mem.h"
 #include "progress.h"
+#include "rules_run.h"
+#include "rules_text.h"
 #include "token.h"
 #include "uplink_wire.h"
 
@@ -30,8 +32,10 @@ struct run {
     struct feeder *feeder;
     struct feeder_report report; /* the latest; owns its logs */
     struct sysmon sysmon;        /* as it was last seen */
-    uint64_t acked, told;        /* by the collector; the feeder knows of */
-    bool ended;                  /* the feeder has read everything (send) */
+    struct rules *rules;         /* NULL: send */
+    char *rules_dir;
+    uint64_t acked, told; /* by the collector; the feeder knows of */
+    bool ended;           /* the feeder has read everything (send) */
     uint64_t started_ms, started, status_at, bar_at;
     bool terminal, bar_shown, stopping;
     enum status result;
@@ -110,6 +114,103 @@ static void load(void *ctx, struct uplink_load *ret) {
                                 .logs = logs,
                                 .n_logs = n};
     facts_usage(&ret->cpu_ms, &ret->rss_bytes);
+    static struct uplink_rules rules; /* the loop thread's alone */
+    if (r->rules && rules_get_status(r->rules, &rules)) ret->rules = &rules;
+}
+
+/* ---- for the rules ---- */
+
+struct rules_work_item {
+    struct run *run;
+    struct rules_job *job;
+};
+
+static void work_on_rules(void *arg) { /* on a thread of its own */
+    const struct rules_work_item *i = arg;
+    rules_run_job(i->run->rules_dir, i->job);
+}
+
+static void rules_done(void *arg) {
+    struct rules_work_item *i = arg;
+    rules_on_done(i->run->rules, i->job);
+    mem_free(i);
+}
+
+static void rules_begin(void *ctx, struct rules_job *j) {
+    struct rules_work_item *i = mem_alloc(sizeof *i);
+    *i = (struct rules_work_item){ctx, j};
+    if (!wire_work(i->run->wire, work_on_rules, rules_done, i))
+        mem_free(i); /* the loop ends: rules_stop has been said */
+}
+
+static uint64_t rules_now_ms(void *ctx) {
+    (void)ctx;
+    return clock_mono_ms();
+}
+
+static uint64_t rules_wall(void *ctx) {
+    (void)ctx;
+    return clock_wall();
+}
+
+static void rules_random(void *ctx, void *out, size_t len) {
+    (void)ctx;
+    tls_random(out, len);
+}
+
+static void rules_listen(void *ctx, const char *canary) {
+    feeder_listen(((struct run *)ctx)->feeder, canary);
+}
+
+static void rules_looked(void *ctx, const struct sysmon *s) {
+    ((struct run *)ctx)->sysmon = *s;
+}
+
+static void rules_changed(void *ctx) {
+    uplink_rules_changed(((struct run *)ctx)->uplink);
+}
+
+static void offered(void *ctx, struct slice offer) {
+    struct run *r = ctx;
+    if (r->rules) rules_offered(r->rules, offer, buf_slice(&r->id.ca));
+}
+
+/* Sysmon's own channel, live and whole enough that its event 16 comes by. */
+static bool reads_sysmon(const struct run_options *o) {
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        const struct feeder_input *in = &o->inputs[i];
+        if (in->kind == SOURCE_JOURNAL || (in->kind == SOURCE_TEXT && in->follow)) return true;
+        if (in->kind == SOURCE_EVTLOG && !in->query &&
+            slice_eq_nocase(slice_str(in->path), SLICE_LIT("Microsoft-Windows-Sysmon/Operational")))
+            return true;
+    }
+    return false;
+}
+
+static struct rules *make_rules(struct run *r) {
+    const struct run_options *o = r->o;
+    struct rules_options ro = {.system = SYSMON_ON_LINUX,
+                               .reads_events = reads_sysmon(o),
+                               .apply_ms = o->rules_apply_ms,
+                               .prove_ms = o->rules_prove_ms,
+                               .look_ms = o->rules_look_ms};
+#if defined(_WIN32)
+    ro.system = SYSMON_ON_WINDOWS;
+#endif
+    struct rules_io io = {.ctx = r,
+                          .now_ms = rules_now_ms,
+                          .wall = rules_wall,
+                          .random = rules_random,
+                          .start = rules_begin,
+                          .listen = rules_listen,
+                          .looked = rules_looked,
+                          .changed = rules_changed};
+    struct buf kept = {0};
+    r->rules_dir = file_join(o->state, "rules");
+    rules_run_read(r->rules_dir, &kept);
+    struct rules *made = rules_new(&ro, &io, buf_slice(&kept));
+    buf_free(&kept);
+    return made;
 }
 
 /* `send` may work beside `run` with the same state directory: what is kept there is then the running agent's to keep. */
@@ -226,6 +327,7 @@ static void stopped(void *ctx, enum status why, const char *text) {
         exit(1);
     }
     tell_acked(r);
+    if (r->rules) rules_stop(r->rules);
     feeder_stop(r->feeder);
 }
 
@@ -254,6 +356,7 @@ static void on_wake(void *ctx) {
             if (i->report.sysmon) r->sysmon = *i->report.sysmon;
             for (size_t k = 0; k < i->report.n_gaps; k++) explain(r, &i->report.gaps[k]);
         }
+        if (i->kind == FEEDER_SYSMON && r->rules) rules_on_note(r->rules, i->note);
         feeder_item_free(&i);
     }
     uplink_kick(r->uplink);
@@ -267,7 +370,9 @@ static void write_status(struct run *r) {
                              .now = clock_wall(),
                              .started = r->started,
                              .not_after = r->id.not_after};
+    struct uplink_rules rules;
     status_write(&text, &f, &r->report, &u);
+    rules_text_write(&text, r->rules && rules_get_status(r->rules, &rules) ? &rules : NULL);
     feeder_write(r->feeder, "status", buf_slice(&text));
     buf_free(&text);
 }
@@ -292,6 +397,7 @@ static void on_tick(void *ctx) {
         on_signal(r, false);
     }
     uplink_tick(r->uplink);
+    if (r->rules) rules_tick(r->rules);
     tell_acked(r);
     if (!r->o->send && t >= r->status_at) {
         r->status_at = t + STATUS_MS;
@@ -368,6 +474,7 @@ static struct uplink *make_uplink(struct run *r) {
                                  .load = load,
                                  .welcome = welcome,
                                  .position = position,
+                                 .rules = offered,
                                  .make_csr = make_csr,
                                  .renewed = renewed,
                                  .stopped = stopped};
@@ -442,6 +549,7 @@ enum status run_agent(const struct run_options *o, struct error *err) {
     if (st) goto out;
     name_logs(&r);
     r.uplink = make_uplink(&r);
+    if (!o->send) r.rules = make_rules(&r);
     wire_set_user(r.wire, &(struct wire_user){.ctx = &r,
                                               .on_open = on_open,
                                               .on_data = on_data,
@@ -463,6 +571,8 @@ enum status run_agent(const struct run_options *o, struct error *err) {
 out:
     uplink_free(&r.uplink);
     wire_free(&r.wire);
+    rules_free(&r.rules);
+    mem_free(r.rules_dir);
     feeder_free(&r.feeder);
     mem_free(r.report.logs);
     file_close(&lock);

@@ -15,6 +15,7 @@ struct run_options {
     uint64_t spool_max_bytes;
     const char *sysmon_directory; /* Sysmon for Linux; NULL: the usual one */
     unsigned retry_min_ms, retry_max_ms;
+    unsigned rules_apply_ms, rules_prove_ms, rules_look_ms; /* rules.h; 0: the defaults */
 };
 
 /* Returns at the end: ST_OK (run: was stopped; send: all is acknowledged, the summary is on standard output), else *err

@@ -46,6 +46,12 @@ static const struct conf_option options[] = {
      "syslog files and journal exports, followed over rotation; needs sources.unproven for text files"},
     {"sources.unproven", CONF_BOOL, AT(unproven), "false", 0, 0, false,
      "accept events from text files, in which any local program may have written them"},
+    {"rules.apply_limit", CONF_DURATION, AT(rules_apply_s), "\"60s\"", 1, 3600, false,
+     "how long Sysmon may take to load rules that the fleet has ordered, before it is ended"},
+    {"rules.proof_limit", CONF_DURATION, AT(rules_prove_s), "\"60s\"", 1, 3600, false,
+     "how long after that proof is awaited that they run; then they count as failed"},
+    {"rules.check_every", CONF_DURATION, AT(rules_look_s), "\"10s\"", 1, 3600, false,
+     "how often the rules in force are compared with those that were loaded"},
 #if !defined(_WIN32)
     {"sysmon.directory", CONF_STRING, AT(sysmon_directory), "\"/opt/sysmon\"", 0, 0, false,
      "where Sysmon for Linux is installed"},

@@ -8,6 +8,7 @@ struct settings {
     char *state, *log_level, *sysmon_directory;
     struct conf_strings collectors;
     uint64_t retry_min_s, retry_max_s, spool_max_bytes;
+    uint64_t rules_apply_s, rules_prove_s, rules_look_s;
     bool journal, unproven;
     struct conf_strings channels, evtx, xml, syslog;
 };

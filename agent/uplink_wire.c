@@ -8,12 +8,23 @@
 
 #include <assert.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>
 
 #define TICK_MS 100
 #define N_SIGNALS 3
+
+/* One piece of work on a thread of its own. `finished` is that thread's last act but for waking the loop. */
+struct job {
+    struct wire *wire;
+    struct job *next;
+    void (*work)(void *arg), (*done)(void *arg);
+    void *arg;
+    atomic_bool finished;
+    uv_thread_t thread;
+};
 
 struct wire {
     uv_loop_t loop;
@@ -25,10 +36,54 @@ struct wire {
     struct wire_user user;
     bool ending, spawned;
     uv_thread_t thread;
+    struct job *jobs;
 };
+
+static void run_job(void *arg) {
+    struct job *j = arg;
+    j->work(j->arg);
+    atomic_store(&j->finished, true);
+    uv_async_send(&j->wire->async); /* the handle stays open until the thread was joined */
+}
+
+bool wire_work(struct wire *w, void (*work)(void *arg), void (*done)(void *arg), void *arg) {
+    if (w->ending) return false;
+    struct job *j = mem_zalloc(sizeof *j);
+    *j = (struct job){.wire = w, .next = w->jobs, .work = work, .done = done, .arg = arg};
+    atomic_init(&j->finished, false);
+    int rc = uv_thread_create(&j->thread, run_job, j);
+    if (rc) {
+        log_error("uplink", "cannot start a thread: %s", uv_strerror(rc));
+        abort(); /* out of threads: nothing to go on with */
+    }
+    w->jobs = j;
+    return true;
+}
+
+static void reap_jobs(struct wire *w) {
+    for (struct job **at = &w->jobs; *at;) {
+        struct job *j = *at;
+        if (!atomic_load(&j->finished)) {
+            at = &j->next;
+            continue;
+        }
+        *at = j->next;
+        uv_thread_join(&j->thread);
+        j->done(j->arg); /* may begin another one, at the head of the list */
+        mem_free(j);
+        at = &w->jobs;
+    }
+}
+
+/* The last thing that keeps the loop: it is what a job wakes it by. */
+static void close_async(struct wire *w) {
+    if (w->ending && !w->jobs && !uv_is_closing((uv_handle_t *)&w->async)) uv_close((uv_handle_t *)&w->async, NULL);
+}
 
 static void on_async(uv_async_t *h) {
     struct wire *w = h->data;
+    reap_jobs(w);
+    close_async(w);
     if (!w->ending && w->user.on_wake) w->user.on_wake(w->user.ctx);
 }
 
@@ -206,7 +261,7 @@ void wire_end(struct wire *w) {
     if (w->ending) return;
     w->ending = true;
     if (w->conn) conn_close(w->conn, ST_CLOSED, "");
-    uv_close((uv_handle_t *)&w->async, NULL);
+    close_async(w);
     uv_close((uv_handle_t *)&w->timer, NULL);
     for (size_t i = 0; i < N_SIGNALS; i++) uv_close((uv_handle_t *)&w->signals[i], NULL);
 }

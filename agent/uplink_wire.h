@@ -26,8 +26,11 @@ void wire_set_user(struct wire *w, const struct wire_user *user);
 /* The client configuration of the next connections; the wire owns it from now on. */
 void wire_set_tls(struct wire *w, struct tls_config *cfg);
 struct uplink_io wire_io(struct wire *w);
-/* The one other thread of the program; its last act is to say so by queue and wire_wake. Joined by wire_run. */
+/* The reader's thread; its last act is to say so by queue and wire_wake. Joined by wire_run. */
 MUST_USE enum status wire_spawn(struct wire *w, void (*run)(void *arg), void *arg, struct error *err);
+/* Work that blocks, on a thread of its own; then `done` on the loop thread, never from inside. wire_run does not return before
+ * it has; after wire_end there is no new work: false, and nothing happens. */
+MUST_USE bool wire_work(struct wire *w, void (*work)(void *arg), void (*done)(void *arg), void *arg);
 void wire_run(struct wire *w);  /* until wire_end, and everything is closed */
 void wire_end(struct wire *w);  /* idempotent, legal in any callback */
 void wire_wake(struct wire *w); /* from any thread, while the loop lives */
