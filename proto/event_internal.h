@@ -64,5 +64,7 @@ enum value_form value_classify(struct slice value, uint64_t event_time, uint8_t 
 /* Reads the content of a form (not VF_TEXT) and gives its text: constant, or in the arena. */
 MUST_USE enum status value_render(struct reader *r, uint32_t form, uint64_t event_time, struct arena *a,
                                   struct slice *ret);
+/* Passes over the content of a form, VF_TEXT's too. ST_FORMAT. */
+MUST_USE enum status value_skip(struct reader *r, uint32_t form);
 
 #endif

@@ -187,6 +187,31 @@ MUST_USE enum status value_render(struct reader *r, uint32_t form, uint64_t even
     return ret->p ? ST_OK : ST_NOMEM;
 }
 
+enum status value_skip(struct reader *r, uint32_t form) {
+    switch (form) {
+    case VF_TEXT:
+    case VF_BYTES: (void)reader_bytes(r, (size_t)reader_varint(r)); break;
+    case VF_GUID_LOWER:
+    case VF_GUID_UPPER: (void)reader_bytes(r, GUID_LEN); break;
+    case VF_DECIMAL:
+    case VF_HEX:
+    case VF_TIME:
+    case VF_TIME_NEAR: (void)reader_varint(r); break;
+    case VF_HEX_UPPER: (void)reader_bytes(r, 8); break;
+    case VF_HASHES_UPPER:
+    case VF_HASHES_LOWER:
+        for (unsigned n = reader_u8(r); n && !r->bad; n--) {
+            unsigned kind = reader_u8(r);
+            if (kind >= N_HASH_KINDS) return ST_FORMAT;
+            (void)reader_bytes(r, hash_kinds[kind].len);
+        }
+        break;
+    default:
+        if (form < VF_COMMON) return ST_FORMAT;
+    }
+    return r->bad ? ST_FORMAT : ST_OK;
+}
+
 /* ---- classifying ---- */
 
 static size_t guess_guid(struct slice v, enum value_form *ret_form, uint8_t *out) {

@@ -1,13 +1,15 @@
 /* 9 DIGEST  Follows the packs. One thread owns everything here but `wake`, `position` and `ended`.
  *
- * For each block: columns always (times, event ids, GUIDs: the counts of the process table); the payload only when it
- * holds an event 1 or 5, an event that says that a log was cleared, or the first sight of a process since start, whose
- * image is then taken from that event as a placeholder. A run belongs to one partition. A block that cannot be decoded
+ * For each block: columns always (times, event ids, GUIDs: the counts of the process table); the payload when the log may
+ * be Sysmon's, whose RuleNames volumes are counted by, or when it holds an event that says that a log was cleared. An event
+ * is decoded when it is a 1 or 5, such a clearing, or the first sight of a process since start, whose image is then taken
+ * from that event as a placeholder; of all others of Sysmon only the RuleName is looked at. A run belongs to one partition. A block that cannot be decoded
  * is reported once, counted, and still indexed by what the writer knew of it, so that its bytes can be looked at. */
 #include "digest.h"
 #include "batch.h"
 #include "clears.h"
 #include "clock.h"
+#include "event_peek.h"
 #include "index.h"
 #include "log.h"
 #include "mem.h"
@@ -33,6 +35,8 @@ struct block { /* the one being digested */
     bool has_payload;
     struct proc *procs; /* one for each GUID of the header */
     size_t n_procs;
+    bool may_have_rules;
+    uint32_t channel; /* of index_run_name */
 };
 
 struct digest {
@@ -193,16 +197,25 @@ static void on_clear(struct digest *d, struct block *b, const struct event *ev) 
     }
 }
 
-static enum status decode_event(struct digest *d, struct block *b, uint32_t i, struct error *err) {
-    struct event ev;
+/* The encoded event. */
+static enum status open_event(struct digest *d, struct block *b, uint32_t i, struct slice *ret, struct error *err) {
     if (!b->has_payload) {
         enum status st = batch_open_payload(d->reader, &b->header, b->body, &b->payload, err);
         if (st) return st;
         b->has_payload = true;
     }
-    uint32_t at = b->columns.payload_at[i], len = b->columns.payload_len[i], id = b->columns.event_id[i];
+    *ret = slice_of(b->payload.p + b->columns.payload_at[i], b->columns.payload_len[i]);
+    return ST_OK;
+}
+
+static enum status decode_event(struct digest *d, struct block *b, uint32_t i, struct error *err) {
+    struct event ev;
+    struct slice bytes;
+    uint32_t id = b->columns.event_id[i];
+    enum status st = open_event(d, b, i, &bytes, err);
+    if (st) return st;
     arena_reset(&d->event_arena);
-    enum status st = event_decode(slice_of(b->payload.p + at, len), &d->event_arena, &ev);
+    st = event_decode(bytes, &d->event_arena, &ev);
     if (st) return error_set(err, st, "event %u of the block cannot be decoded: %s", i, status_text(st));
     if (may_clear(b, id))
         on_clear(d, b, &ev);
@@ -212,6 +225,43 @@ static enum status decode_event(struct digest *d, struct block *b, uint32_t i, s
         on_end(d, b, &ev);
     else
         on_other(d, b, &ev);
+    return ST_OK;
+}
+
+/* ---- volumes ---- */
+
+static bool may_have_rules(struct slice channel) {
+    return slice_eq_nocase(channel, SLICE_LIT("Microsoft-Windows-Sysmon/Operational")) ||
+           slice_eq_nocase(channel, SLICE_LIT("Linux-Sysmon/Operational")) ||
+           slice_eq_nocase(channel, SLICE_LIT("ForwardedEvents"));
+}
+
+/* The event's part of the block's bytes as stored: what its encoding is of all that the block encodes. The parts sum up to
+ * the block to the byte. */
+static uint64_t share_of(const struct block *b, uint32_t i) {
+    const struct batch_columns *c = &b->columns;
+    uint64_t all = (uint64_t)c->payload_at[c->n - 1] + c->payload_len[c->n - 1], at = c->payload_at[i];
+    if (!all) return (uint64_t)b->at->len * (i + 1) / c->n - (uint64_t)b->at->len * i / c->n;
+    return b->at->len * (at + c->payload_len[i]) / all - b->at->len * at / all;
+}
+
+static enum status count_event(struct digest *d, struct block *b, uint32_t i, struct error *err) {
+    struct event_peek peek = {0};
+    struct slice bytes;
+    if (b->may_have_rules) {
+        enum status st = open_event(d, b, i, &bytes, err);
+        if (st) return st;
+        if (d->event_arena.used) arena_reset(&d->event_arena);
+        st = event_peek(bytes, b->columns.time[i], &d->event_arena, &peek);
+        if (st) return error_set(err, st, "event %u of the block cannot be read: %s", i, status_text(st));
+    }
+    index_run_tally(d->run, &(struct tally_cell){.host = b->at->host,
+                                                 .slot = (uint32_t)(b->columns.time[i] / TALLY_SLOT),
+                                                 .event_id = b->columns.event_id[i],
+                                                 .channel = b->channel,
+                                                 .rule = index_run_name(d->run, peek.rule),
+                                                 .events = 1,
+                                                 .bytes = share_of(b, i)});
     return ST_OK;
 }
 
@@ -245,10 +295,13 @@ static enum status digest_events(struct digest *d, struct block *b, const struct
     enum status st = batch_open_columns(d->reader, &b->header, b->body, &b->columns, err);
     if (st) return st;
     prepare_procs(d, b);
+    b->may_have_rules = may_have_rules(b->header.channel);
+    b->channel = index_run_name(d->run, b->header.channel);
     for (size_t k = 0; k < (n_keep ? n_keep : 1) && !st; k++) {
         const struct db_keep *part = n_keep ? &keep[k] : &all;
         for (uint32_t i = part->first; i < part->first + part->n && i < b->columns.n && !st; i++) {
-            st = digest_event(d, b, i, err);
+            st = count_event(d, b, i, err);
+            if (!st) st = digest_event(d, b, i, err);
         }
         stats_add(d->o.stats, STATS_digest_events, part->n);
     }

@@ -1,4 +1,4 @@
-/* 9 DIGEST  The thread that turns committed blocks into derived data: block and GUID index, process table; and that
+/* 9 DIGEST  The thread that turns committed blocks into derived data: block and GUID index, process table, volumes; and that
  * finds the events which say that a log was cleared, to explain the holes they leave.
  *
  * It follows the packs behind the writer, from index_next on, and writes sorted runs of up to 60,000 blocks, or what it

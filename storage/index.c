@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define PROC_BYTES_A_BLOCK 3072u
+#define BYTES_A_BLOCK 3072u
 
 struct index_run {
     struct db *db;
@@ -24,6 +24,7 @@ struct index_run {
     size_t n_refs, cap_refs;
     struct partition *part; /* held for its base sequence; NULL when it had expired already */
     struct procrun procs;
+    struct tallyrun tally;
 };
 
 enum status index_next(struct db *db, uint64_t *ret_seq, char ret_day[DB_DAY_LEN], struct error *err) {
@@ -47,6 +48,7 @@ struct index_run *index_run_new(struct db *db, const char day[DB_DAY_LEN]) {
     memcpy(r->day, day, DB_DAY_LEN);
     r->part = partition_hold_day(db, day);
     procrun_init(&r->procs);
+    tallyrun_init(&r->tally);
     return r;
 }
 
@@ -54,6 +56,7 @@ void index_run_free(struct index_run **r) {
     if (!*r) return;
     partition_release((*r)->db, (*r)->part);
     procrun_deinit(&(*r)->procs);
+    tallyrun_deinit(&(*r)->tally);
     mem_free((*r)->blocks);
     mem_free((*r)->refs);
     mem_free(*r);
@@ -76,13 +79,22 @@ void index_run_proc(struct index_run *r, uint32_t host, const struct proc *p) {
     procrun_add(&r->procs, host, p);
 }
 
+uint32_t index_run_name(struct index_run *r, struct slice name) {
+    return tallyrun_name(&r->tally, name);
+}
+
+void index_run_tally(struct index_run *r, const struct tally_cell *c) {
+    tallyrun_add(&r->tally, c);
+}
+
 size_t index_run_blocks(const struct index_run *r) {
-    return r->n_blocks + procrun_bytes(&r->procs) / PROC_BYTES_A_BLOCK;
+    return r->n_blocks + (procrun_bytes(&r->procs) + tallyrun_bytes(&r->tally)) / BYTES_A_BLOCK;
 }
 
 static void clear(struct index_run *r) {
     r->n_blocks = r->n_refs = 0;
     procrun_clear(&r->procs);
+    tallyrun_clear(&r->tally);
 }
 
 /* ---- writing ---- */
@@ -127,7 +139,8 @@ static int store_blocks(struct index_run *r, MDB_txn *txn, struct index_meta *m)
 }
 
 static size_t run_bytes(const struct index_run *r) {
-    return r->n_blocks * 160 + r->n_refs * 64 + r->procs.n * 1024 + r->procs.arena.used * 2;
+    return r->n_blocks * 160 + r->n_refs * 64 + r->procs.n * 1024 + r->procs.arena.used * 2 +
+           tallyrun_bytes(&r->tally) * 2;
 }
 
 static enum status write_run(struct index_run *r, uint64_t seq, struct error *err) {
@@ -141,6 +154,7 @@ static enum status write_run(struct index_run *r, uint64_t seq, struct error *er
     if (!st) rc = store_blocks(r, txn, &m);
     if (!st && !rc) rc = guids_store(r->part, txn, r->refs, r->n_refs);
     if (!st && !rc) rc = procrun_store(&r->procs, r->part, txn);
+    if (!st && !rc) rc = tallyrun_store(&r->tally, r->part, txn);
     if (!st && rc) st = env_error(e, rc, "cannot index", err);
     if (!st && seq > m.cursor) m.cursor = seq;
     if (!st) st = index_meta_put(r->part, txn, &m, err);

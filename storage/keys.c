@@ -71,6 +71,17 @@ void key_pid(uint8_t out[KEY_PID_LEN], uint32_t host, uint32_t pid, uint64_t sta
     memcpy(out + 16, g->b, GUID_LEN);
 }
 
+void key_tally(uint8_t out[KEY_TALLY_LEN], uint32_t host, uint32_t day) {
+    key_put_u32(out, host);
+    key_put_u32(out + 4, day);
+}
+
+void key_tallylog(uint8_t out[KEY_TALLYLOG_LEN], uint32_t run, uint32_t host, uint32_t chunk) {
+    key_put_u32(out, run);
+    key_put_u32(out + 4, host);
+    key_put_u32(out + 8, chunk);
+}
+
 enum status key_pack_parse(struct slice key, uint64_t *ret_seq) {
     if (key.len != KEY_PACK_LEN) return ST_CORRUPT;
     *ret_seq = key_get_u64(key.p);

@@ -14,11 +14,14 @@
 
 #define GONE ".expired" /* suffix of a partition whose removal has begun */
 #define DEFAULT_MAP (UINT64_C(1) << 30)
-#define INDEX_SCHEMA 1
+#define INDEX_SCHEMA 2 /* 2: volumes */
 
 static const struct env_table events_tables[EVENTS_TABLES] = {{"packs", 0}, {"streams", 0}, {"meta", 0}};
 static const struct env_table index_tables[INDEX_TABLES] = {
-    {"blocks", 0}, {"guids", MDB_DUPSORT | MDB_DUPFIXED}, {"procs", 0}, {"children", 0}, {"pids", 0}, {"meta", 0},
+    {"blocks", 0},   {"guids", MDB_DUPSORT | MDB_DUPFIXED},
+    {"procs", 0},    {"children", 0},
+    {"pids", 0},     {"tally", 0},
+    {"tallylog", 0}, {"meta", 0},
 };
 
 static char *day_path(const struct db *db, const char *kind, const char *day) {

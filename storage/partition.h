@@ -13,7 +13,17 @@
 #include <pthread.h>
 
 enum events_table { EVENTS_PACKS, EVENTS_STREAMS, EVENTS_META, EVENTS_TABLES };
-enum index_table { INDEX_BLOCKS, INDEX_GUIDS, INDEX_PROCS, INDEX_CHILDREN, INDEX_PIDS, INDEX_META, INDEX_TABLES };
+enum index_table {
+    INDEX_BLOCKS,
+    INDEX_GUIDS,
+    INDEX_PROCS,
+    INDEX_CHILDREN,
+    INDEX_PIDS,
+    INDEX_TALLY,
+    INDEX_TALLYLOG,
+    INDEX_META,
+    INDEX_TABLES
+};
 
 struct partition {
     char day[DB_DAY_LEN];

@@ -42,6 +42,12 @@ static void add_event(struct batch_builder *b, uint64_t id, unsigned process, un
     uint32_t event_id = ids[k];
     struct event_data data[10];
     size_t n = 0;
+    static const char *const rules[8] = {
+        "-",         "technique_id=T1059.001,technique_name=PowerShell",
+        "-",         "technique_id=T1547.001,technique_name=Registry Run Keys / Startup Folder",
+        "Downloads", "technique_id=T1036,technique_name=Masquerading",
+        "-",         "technique_id=T1071,technique_name=Application Layer Protocol"};
+    data[n++] = (struct event_data){SLICE_LIT("RuleName"), slice_str(rules[(process + k) % 8]), EVENT_DATA};
     snprintf(guid, sizeof guid, "{%08x-1111-2222-3333-%012x}", process * 2654435761u, process);
     snprintf(parent, sizeof parent, "{%08x-1111-2222-3333-%012x}", (process / 4) * 2654435761u, process / 4);
     snprintf(text, sizeof text, "%u", 1000 + process % 9000);
