@@ -26,6 +26,16 @@ struct findings {
     bool cut; /* CHECK_MAX_FINDINGS reached; counts go on */
 };
 #define CHECK_MAX_FINDINGS 1000u
+
+/* All codes there are, for the manual and for scripts. */
+struct finding_code {
+    const char *code;
+    enum finding_kind kind;
+    const char *meaning; /* one sentence without a full stop */
+};
+extern const struct finding_code finding_codes[];
+extern const size_t n_finding_codes;
+
 void findings_free(struct findings *f);
 
 struct check_options {
@@ -38,7 +48,7 @@ struct check_options {
 MUST_USE enum status ruleset_check(struct slice bytes, const struct check_options *o, struct findings *ret_findings,
                                    struct ruleset **ret);
 
-/* "FILE:12:5: error: ..." lines, as compilers print them, with "write ... instead" where that is known. */
+/* "FILE:12:5: error: ... [code]" lines, as compilers print them, with what to write instead behind it where that is known. */
 void findings_text(const struct findings *f, const char *file, struct buf *out);
 
 #endif

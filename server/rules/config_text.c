@@ -1,7 +1,7 @@
 /* Reads a configuration's encoding as Sysmon does: the mark decides, then what the first characters look like, then the
  * declaration. Malformed text is refused with its place: Sysmon's readers disagree about it. */
 #include "config_text.h"
-#include "mem.h"
+#include "text.h"
 
 #define DECLARATION_MAX 200u /* bytes looked through for encoding="..." */
 
@@ -30,24 +30,6 @@ struct place config_place(struct config_cursor *c, size_t offset) {
     return c->at;
 }
 
-static void put_utf8(struct buf *b, uint32_t c) {
-    if (c < 0x80) {
-        buf_byte(b, (uint8_t)c);
-    } else if (c < 0x800) {
-        buf_byte(b, (uint8_t)(0xc0 | c >> 6));
-        buf_byte(b, (uint8_t)(0x80 | (c & 0x3f)));
-    } else if (c < 0x10000) {
-        buf_byte(b, (uint8_t)(0xe0 | c >> 12));
-        buf_byte(b, (uint8_t)(0x80 | (c >> 6 & 0x3f)));
-        buf_byte(b, (uint8_t)(0x80 | (c & 0x3f)));
-    } else {
-        buf_byte(b, (uint8_t)(0xf0 | c >> 18));
-        buf_byte(b, (uint8_t)(0x80 | (c >> 12 & 0x3f)));
-        buf_byte(b, (uint8_t)(0x80 | (c >> 6 & 0x3f)));
-        buf_byte(b, (uint8_t)(0x80 | (c & 0x3f)));
-    }
-}
-
 static struct place end_of(const struct buf *b) {
     struct config_cursor c = config_cursor_of(buf_slice(b));
     return config_place(&c, b->len);
@@ -66,7 +48,7 @@ static enum status from_utf16(struct slice s, bool big, struct config_text *t, s
             c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
             i += 2;
         }
-        put_utf8(&t->utf8, c);
+        text_put_cp(&t->utf8, c);
     }
     if (s.len % 2 == 0) return ST_OK;
     *ret_at = end_of(&t->utf8);
@@ -76,26 +58,13 @@ lone:
     return error_set(err, ST_FORMAT, "the file is %s, but half of a character stands here", t->encoding);
 }
 
-/* The length of the sequence at p; 0: it is not UTF-8 (overlong, surrogate, cut, beyond Unicode). */
-static size_t utf8_length(const uint8_t *p, size_t left) {
-    uint8_t c = p[0];
-    if (c < 0x80) return 1;
-    size_t n = c >= 0xf0 && c <= 0xf4 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc2 && c < 0xe0 ? 2 : 0;
-    if (!n || n > left) return 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    }
-    bool bad = (c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) || (c == 0xf0 && p[1] < 0x90) ||
-               (c == 0xf4 && p[1] > 0x8f);
-    return bad ? 0 : n;
-}
-
 static enum status from_utf8(struct slice s, struct config_text *t, struct place *ret_at, struct error *err) {
     t->encoding = "UTF-8";
     buf_slice_append(&t->utf8, s);
     for (size_t i = 0; i < s.len;) {
-        size_t n = utf8_length(s.p + i, s.len - i);
-        if (!n) {
+        uint32_t cp = 0;
+        size_t n = s.p[i] < 0x80 ? 1 : text_next(slice_from(s, i), &cp);
+        if (!n || (cp >= 0xd800 && cp < 0xe000)) {
             struct config_cursor c = config_cursor_of(s);
             *ret_at = config_place(&c, i);
             return error_set(err, ST_FORMAT, "byte 0x%02x is not UTF-8, and no other encoding is declared", s.p[i]);
@@ -147,7 +116,7 @@ static enum status decode(struct slice s, struct config_text *t, struct place *r
     if (t->has_bom) s = slice_from(s, 3);
     if (!t->has_bom && is_latin1(declared_encoding(slice_from(s, skip_space(s, 0))))) {
         t->encoding = "ISO-8859-1";
-        for (size_t i = 0; i < s.len; i++) put_utf8(&t->utf8, s.p[i]);
+        for (size_t i = 0; i < s.len; i++) text_put_cp(&t->utf8, s.p[i]);
         return ST_OK;
     }
     return from_utf8(s, t, ret_at, err);
