@@ -1,5 +1,5 @@
 /* Loops, sockets and connections. Each struct loop and its peers belong to its thread; the counts of connections are
- * atomics shared by all; cuts and the order to be quiet come through a queue and an async handle.
+ * atomics shared by all; calls (cut a host, offer rules, be quiet) come through a queue and an async handle.
  *
  * A peer lives until three things are over: its connection, the batches that it brought, the job that it started. */
 #include "listener.h"
@@ -20,6 +20,7 @@
 
 #define BACKLOG 1024
 #define TICK_MS 1000
+#define OFFERS_A_TURN 32 /* then the loop does what else there is */
 
 struct loop {
     struct listener *l;
@@ -27,15 +28,16 @@ struct loop {
     uv_thread_t thread;
     char name[16];
     uv_tcp_t socket;
-    uv_async_t orders;
+    uv_async_t calls;
     uv_timer_t tick;
-    struct queue *queue; /* of struct order */
+    struct queue *queue; /* of struct call */
     struct ingest_door *door;
     struct list peers;
     size_t n_peers;
     struct address_table addresses;
     struct refusals refusals;
     struct list dirty; /* peers that have acks to send */
+    struct list asked; /* peers that may have rules due */
     size_t n_unread;   /* peers that are not read */
     bool accept_waits; /* the kernel has connections that limits keep out for now */
     bool quiet, ending;
@@ -43,7 +45,7 @@ struct loop {
 };
 
 struct peer {
-    struct list link, dirty;
+    struct list link, dirty, asked;
     struct loop *loop;
     struct conn *conn;
     struct address_entry *address;
@@ -52,8 +54,8 @@ struct peer {
     bool unread;
 };
 
-struct order {
-    enum { ORDER_CUT, ORDER_QUIET, ORDER_END } what;
+struct call { /* to a loop, from another thread */
+    enum { CALL_CUT, CALL_OFFER, CALL_QUIET, CALL_END } what;
     uint32_t host;
     enum status why;
     char text[200];
@@ -83,6 +85,7 @@ static void peer_try_free(struct peer *p) {
     struct loop *lp = p->loop;
     list_remove(&p->link);
     list_remove(&p->dirty);
+    list_remove(&p->asked);
     count_unread(p, false);
     lp->n_peers--;
     session_deinit(&p->session);
@@ -200,8 +203,30 @@ static void io_end(void *ctx, uint64_t fleet_session) {
     fleet_session_end(((struct peer *)ctx)->loop->l->o.fleet, fleet_session);
 }
 
-static const struct session_io peer_io = {io_now_ms,   io_now,   io_send, io_can_send, io_read, io_close,
-                                          io_can_take, io_batch, io_job,  io_report,   io_end};
+static uint64_t io_rules_came(void *ctx, const struct rules_report *says) {
+    struct peer *p = ctx;
+    struct rollouts *r = p->loop->l->o.rollouts;
+    return r ? rollouts_came(r, p->session.host, says) : 0;
+}
+
+static void io_rules_heard(void *ctx, const struct rules_report *says) {
+    struct peer *p = ctx;
+    rollouts_heard(p->loop->l->o.rollouts, p->session.host, says);
+}
+
+static const struct order *io_rules_due(void *ctx, uint64_t connection) {
+    struct peer *p = ctx;
+    return rollouts_due(p->loop->l->o.rollouts, p->session.host, connection);
+}
+
+static void io_rules_gone(void *ctx, uint64_t connection) {
+    struct peer *p = ctx;
+    rollouts_gone(p->loop->l->o.rollouts, p->session.host, connection);
+}
+
+static const struct session_io peer_io = {io_now_ms, io_now,        io_send,        io_can_send,  io_read,
+                                          io_close,  io_can_take,   io_batch,       io_job,       io_report,
+                                          io_end,    io_rules_came, io_rules_heard, io_rules_due, io_rules_gone};
 
 /* ---- connections ---- */
 
@@ -297,6 +322,7 @@ static void accept_one(struct loop *lp) {
     p->loop = lp;
     list_init(&p->link);
     list_init(&p->dirty);
+    list_init(&p->asked);
     session_init(&p->session, &peer_io, p, &l->o.limits, l->o.stats);
     enum status st = conn_accept(&lp->uv, (uv_stream_t *)&lp->socket, l->tls, &peer_events, p, &p->conn);
     if (st) {
@@ -391,13 +417,31 @@ static void be_quiet(struct loop *lp) {
     }
 }
 
-static void cut_host(struct loop *lp, const struct order *o) {
+static void cut_host(struct loop *lp, const struct call *o) {
     list_for_each_safe (it, tmp, &lp->peers) {
         struct session *s = &container_of(it, struct peer, link)->session;
         if (s->host != o->host || s->state == SESSION_NEW || s->state >= SESSION_CLOSING) continue;
         stats_add(lp->l->o.stats, STATS_sessions_cut, 1);
         session_close(s, o->why, 0, "%s", o->text);
     }
+}
+
+static void ask_all(struct loop *lp) {
+    list_for_each (it, &lp->peers) {
+        struct peer *p = container_of(it, struct peer, link);
+        list_remove(&p->asked);
+        list_append(&lp->asked, &p->asked);
+    }
+}
+
+/* A few at a time: ten thousand offers must not keep acks waiting. */
+static void offer_some(struct loop *lp) {
+    for (unsigned i = 0; i < OFFERS_A_TURN && !list_is_empty(&lp->asked); i++) {
+        struct peer *p = container_of(lp->asked.next, struct peer, asked);
+        list_remove(&p->asked);
+        session_offer(&p->session);
+    }
+    if (!list_is_empty(&lp->asked)) uv_async_send(&lp->calls);
 }
 
 static void say_goodbye(struct loop *lp) {
@@ -414,21 +458,23 @@ static void end_if_idle(struct loop *lp) {
     lp->ending = false;
     uv_timer_stop(&lp->tick);
     uv_close((uv_handle_t *)&lp->tick, NULL);
-    uv_close((uv_handle_t *)&lp->orders, NULL);
+    uv_close((uv_handle_t *)&lp->calls, NULL);
     ingest_door_close(lp->door, NULL, NULL);
     lp->door = NULL;
 }
 
-static void on_orders(uv_async_t *a) {
+static void on_calls(uv_async_t *a) {
     struct loop *lp = a->data;
-    struct order *o;
+    struct call *o;
     while ((o = queue_try_take(lp->queue))) {
-        if (o->what == ORDER_CUT) cut_host(lp, o);
-        if (o->what == ORDER_QUIET) be_quiet(lp);
-        if (o->what == ORDER_END) say_goodbye(lp);
+        if (o->what == CALL_CUT) cut_host(lp, o);
+        if (o->what == CALL_OFFER) ask_all(lp);
+        if (o->what == CALL_QUIET) be_quiet(lp);
+        if (o->what == CALL_END) say_goodbye(lp);
         if (o->done) uv_sem_post(o->done);
         mem_free(o);
     }
+    if (!lp->ending) offer_some(lp);
 }
 
 static void run_loop(void *arg) {
@@ -439,7 +485,7 @@ static void run_loop(void *arg) {
 }
 
 static void wake_loop(void *ctx) {
-    uv_async_send(&((struct loop *)ctx)->orders);
+    uv_async_send(&((struct loop *)ctx)->calls);
 }
 
 /* ---- start and stop ---- */
@@ -477,11 +523,12 @@ static enum status init_loop(struct listener *l, unsigned i, struct sockaddr_sto
     snprintf(lp->name, sizeof lp->name, "loop %u", i);
     list_init(&lp->peers);
     list_init(&lp->dirty);
+    list_init(&lp->asked);
     if (uv_loop_init(&lp->uv)) return error_set(err, ST_IO, "no event loop: too many open files");
-    lp->queue = queue_new(SIZE_MAX, SIZE_MAX, wake_loop, lp); /* orders are few: cuts of live hosts */
-    if (uv_async_init(&lp->uv, &lp->orders, on_orders)) abort();
+    lp->queue = queue_new(SIZE_MAX, SIZE_MAX, wake_loop, lp); /* calls are few: cuts of live hosts, new rules */
+    if (uv_async_init(&lp->uv, &lp->calls, on_calls)) abort();
     (void)uv_timer_init(&lp->uv, &lp->tick);
-    lp->orders.data = lp->tick.data = lp;
+    lp->calls.data = lp->tick.data = lp;
     (void)uv_timer_start(&lp->tick, on_tick, TICK_MS, TICK_MS);
     enum status st = ingest_door_open(l->o.ingest, &lp->uv, on_answers_given, lp, &lp->door, err);
     if (st) return st;
@@ -503,7 +550,7 @@ static void drop_loop(struct loop *lp) {
     }
     (void)uv_run(&lp->uv, UV_RUN_DEFAULT);
     (void)uv_loop_close(&lp->uv);
-    for (struct order *o; (o = queue_try_take(lp->queue));) mem_free(o);
+    for (struct call *o; (o = queue_try_take(lp->queue));) mem_free(o);
     queue_free(&lp->queue);
 }
 
@@ -550,24 +597,29 @@ uint16_t listener_port(const struct listener *l) {
     return l->port;
 }
 
-static void give_order(struct loop *lp, const struct order *what) {
-    struct order *o = mem_alloc(sizeof *o);
+static void call_loop(struct loop *lp, const struct call *what) {
+    struct call *o = mem_alloc(sizeof *o);
     *o = *what;
     if (queue_put(lp->queue, o, 1)) mem_free(o);
 }
 
 void listener_cut(void *listener, uint32_t host, enum status why, const char *text) {
     struct listener *l = listener;
-    struct order o = {.what = ORDER_CUT, .host = host, .why = why};
+    struct call o = {.what = CALL_CUT, .host = host, .why = why};
     snprintf(o.text, sizeof o.text, "%s", text);
-    for (unsigned i = 0; i < l->n_loops; i++) give_order(&l->loops[i], &o);
+    for (unsigned i = 0; i < l->n_loops; i++) call_loop(&l->loops[i], &o);
+}
+
+void listener_offer(void *listener) {
+    struct listener *l = listener;
+    for (unsigned i = 0; i < l->n_loops; i++) call_loop(&l->loops[i], &(struct call){.what = CALL_OFFER});
 }
 
 void listener_quiet(struct listener *l) {
     uv_sem_t done;
     if (uv_sem_init(&done, 0)) abort();
     for (unsigned i = 0; i < l->n_loops; i++)
-        give_order(&l->loops[i], &(struct order){.what = ORDER_QUIET, .done = &done});
+        call_loop(&l->loops[i], &(struct call){.what = CALL_QUIET, .done = &done});
     for (unsigned i = 0; i < l->n_loops; i++) uv_sem_wait(&done);
     uv_sem_destroy(&done);
 }
@@ -575,7 +627,7 @@ void listener_quiet(struct listener *l) {
 void listener_stop(struct listener **pl) {
     struct listener *l = *pl;
     if (!l) return;
-    for (unsigned i = 0; i < l->n_loops; i++) give_order(&l->loops[i], &(struct order){.what = ORDER_END});
+    for (unsigned i = 0; i < l->n_loops; i++) call_loop(&l->loops[i], &(struct call){.what = CALL_END});
     for (unsigned i = 0; i < l->n_loops; i++) (void)uv_thread_join(&l->loops[i].thread);
     free_all(pl);
 }

@@ -24,6 +24,7 @@ struct listener_options {
     struct db *db;
     struct fleet *fleet;
     struct ingest *ingest;
+    struct rollouts *rollouts; /* NULL: no rules are offered */
     struct stats *stats;
     /* For the audit log: a host or a stranger that was not let in; any thread, must not block. host 0: not known. NULL: not told. */
     void (*notice)(void *ctx, uint32_t host, const char *action, const char *object, const char *detail);
@@ -40,5 +41,8 @@ void listener_stop(struct listener **l);
 
 /* fleet_on_cut's function, with ctx = listener: any thread. */
 void listener_cut(void *listener, uint32_t host, enum status why, const char *text);
+
+/* rollouts_on_offer's function, with ctx = listener: any thread. */
+void listener_offer(void *listener);
 
 #endif

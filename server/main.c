@@ -60,6 +60,7 @@ struct collector {
     struct stats *stats;
     struct fleet *fleet;
     struct rulebook *book;
+    struct rollouts *rollouts;
     struct ingest *ingest;
     struct digest *digest;
     struct listener *listener;
@@ -142,6 +143,7 @@ static void expire(struct collector *c) {
 static void do_chores(uv_work_t *w) {
     struct collector *c = w->data;
     write_notices(c);
+    rollouts_tick(c->rollouts);
     if (c->tick_due) fleet_tick(c->fleet);
     if (c->expire_due) expire(c);
 }
@@ -191,7 +193,7 @@ static void on_second(uv_timer_t *t) {
         notify_send("WATCHDOG=1");
     }
     bool tick = c->seconds % TICK_EVERY_S == 0;
-    if (tick || queue_items(c->notices)) start_chores(c, tick, c->seconds % EXPIRE_EVERY_S == TICK_EVERY_S);
+    start_chores(c, tick, c->seconds % EXPIRE_EVERY_S == TICK_EVERY_S);
 }
 
 /* ---- signals ---- */
@@ -297,6 +299,8 @@ static enum status open_fleet(struct collector *c, struct error *err) {
     o.server_names = c->names;
     enum status st = fleet_open(c->db, &o, &c->fleet, err);
     if (!st) st = rulebook_open(c->db, c->fleet, &c->book, err);
+    struct rollouts_options r = {.db = c->db, .fleet = c->fleet, .book = c->book, .now = clock_wall};
+    if (!st) st = rollouts_open(&r, &c->rollouts, err);
     mem_free(ca_dir);
     return st;
 }
@@ -351,12 +355,14 @@ static enum status open_listener(struct collector *c, struct error *err) {
                                  .db = c->db,
                                  .fleet = c->fleet,
                                  .ingest = c->ingest,
+                                 .rollouts = c->rollouts,
                                  .stats = c->stats,
                                  .notice = on_notice,
                                  .notice_ctx = c};
     enum status st = listener_start(&o, &c->listener, err);
     if (st) return st;
     fleet_on_cut(c->fleet, listener_cut, c->listener);
+    rollouts_on_offer(c->rollouts, listener_offer, c->listener);
     struct buf address = {0};
     const char *name = c->names[0];
     if (strchr(name, ':') && name[0] != '[')
@@ -373,6 +379,7 @@ static enum status open_api(struct collector *c, struct error *err) {
     struct api_options o = {.db = c->db,
                             .fleet = c->fleet,
                             .book = c->book,
+                            .rollouts = c->rollouts,
                             .ingest = c->ingest,
                             .digest = c->digest,
                             .stats = c->stats,
@@ -422,6 +429,7 @@ static void serve(struct collector *c) {
 /* Any prefix of start may have happened. Nothing accepted is lost: what is queued commits before its session ends. */
 static void stop(struct collector *c) {
     c->stopping = true;
+    if (c->rollouts) rollouts_on_offer(c->rollouts, NULL, NULL);
     if (c->api) api_quiet(c->api);
     if (c->listener) listener_quiet(c->listener);
     ingest_stop(c->ingest);
@@ -434,6 +442,7 @@ static void stop(struct collector *c) {
     (void)uv_run(&c->loop, UV_RUN_DEFAULT);
     digest_stop(&c->digest);
     ingest_free(&c->ingest);
+    rollouts_close(&c->rollouts);
     rulebook_close(&c->book);
     fleet_close(&c->fleet);
     db_close(&c->db);

@@ -113,6 +113,8 @@ void session_closed(struct session *s, enum status why, const char *text) {
     }
     session_enter(s, SESSION_CLOSED);
     buf_free(&s->pending);
+    if (s->rules_connection) s->io->rules_gone(s->ctx, s->rules_connection);
+    s->rules_connection = 0;
     if (s->fleet_session) s->io->end(s->ctx, s->fleet_session);
     s->fleet_session = 0;
 }
@@ -161,6 +163,34 @@ static void on_batch(struct session *s, size_t len) {
     s->io->batch(s->ctx, ++s->n_received, &body);
 }
 
+/* ---- rules ---- */
+
+void session_offer(struct session *s) {
+    if (!session_is_live(s) || !s->rules_connection) return;
+    s->offer_waits = !s->io->can_send(s->ctx); /* what the peer does not read is not heaped up here */
+    if (s->offer_waits) return;
+    const struct order *o = s->io->rules_due(s->ctx, s->rules_connection);
+    if (!o) return;
+    log_debug("session", "host %s: offered %s@%lu, order %llu", s->name, o->ruleset, (unsigned long)o->revision,
+              (unsigned long long)o->serial);
+    s->io->send(s->ctx, buf_slice(&o->frame));
+    stats_add(s->stats, STATS_rules_offers, 1);
+    order_release(&o);
+}
+
+static void on_rules_status(struct session *s, struct slice body) {
+    struct arena a;
+    arena_init(&a, MSG_ARENA_CAP);
+    const Haechi__RulesStatus *m = MSG_UNPACK(RulesStatus, rules_status, body, &a);
+    if (!m) {
+        session_close(s, ST_PROTO, 0, "malformed rules status");
+    } else if (s->rules_connection) {
+        s->io->rules_heard(s->ctx, &(struct rules_report){.rules = m});
+        session_offer(s);
+    }
+    arena_deinit(&a);
+}
+
 static void on_heartbeat(struct session *s, struct slice body) {
     struct arena a;
     arena_init(&a, MSG_ARENA_CAP);
@@ -170,10 +200,19 @@ static void on_heartbeat(struct session *s, struct slice body) {
                                                      .backlog_events = m->backlog_events,
                                                      .spool_bytes = m->spool_bytes,
                                                      .log_wraps_in_s = m->log_wraps_in_s,
-                                                     .events_per_s = m->events_per_s});
+                                                     .events_per_s = m->events_per_s,
+                                                     .sysmon_version = slice_str(m->sysmon ? m->sysmon->version : ""),
+                                                     .sysmon_schema = slice_str(m->sysmon ? m->sysmon->schema : "")});
         Haechi__HeartbeatReply r = HAECHI__HEARTBEAT_REPLY__INIT;
         r.time = s->io->now(s->ctx);
         send_message(s, FRAME_HEARTBEAT_REPLY, &r);
+        if (s->rules_connection) {
+            s->io->rules_heard(s->ctx, &(struct rules_report){.sysmon = m->sysmon,
+                                                              .rules = m->rules,
+                                                              .has_rate = true,
+                                                              .events_per_s = m->events_per_s});
+            session_offer(s);
+        }
     } else {
         session_close(s, ST_PROTO, 0, "malformed heartbeat");
     }
@@ -197,7 +236,7 @@ static void on_ready_frame(struct session *s, enum frame_type t, struct slice bo
     case FRAME_POSITION_QUERY: start_job(s, JOB_POSITIONS, body, SESSION_BUSY); break;
     case FRAME_GAP: start_job(s, JOB_GAP, body, SESSION_BUSY); break;
     case FRAME_RENEW: start_job(s, JOB_RENEW, body, SESSION_BUSY); break;
-    case FRAME_RULES_STATUS: break; /* nothing was offered */
+    case FRAME_RULES_STATUS: on_rules_status(s, body); break;
     case FRAME_GOODBYE: on_goodbye(s, body); break;
     default: session_close(s, ST_PROTO, 0, "%s out of turn", frame_name(t));
     }
@@ -247,6 +286,7 @@ void session_feed(struct session *s, struct slice bytes) {
 }
 
 void session_go_on(struct session *s) {
+    if (s->offer_waits) session_offer(s);
     if (s->feeding || s->state >= SESSION_CLOSING) return;
     update_reading(s);
     while (s->reading && s->pending.len && s->state < SESSION_CLOSING) {
@@ -348,6 +388,9 @@ static void welcome(struct session *s, const struct job *j) {
     send_message(s, FRAME_WELCOME, &w);
     mem_free(positions);
     mem_free(list);
+    if (!h->sysmon) return; /* `send`, or an agent that knows nothing of rules */
+    s->rules_connection = s->io->rules_came(s->ctx, &(struct rules_report){.sysmon = h->sysmon, .rules = h->rules});
+    session_offer(s);
 }
 
 static void enrolled(struct session *s, struct job *j) {

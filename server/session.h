@@ -11,6 +11,7 @@
 #include "frame.h"
 #include "ingest.h"
 #include "job.h"
+#include "rollout.h"
 
 #define SESSION_HELLO_MS 10000
 #define SESSION_MAX_CREDIT 1024u
@@ -42,6 +43,11 @@ struct session_io {
     void (*job)(void *ctx, struct job *j);                       /* takes it; session_job_done follows, later */
     void (*report)(void *ctx, const struct fleet_report *r);
     void (*end)(void *ctx, uint64_t fleet_session);
+    /* rules, as rollout.h has them for the session's host */
+    uint64_t (*rules_came)(void *ctx, const struct rules_report *says);
+    void (*rules_heard)(void *ctx, const struct rules_report *says);
+    const struct order *(*rules_due)(void *ctx, uint64_t connection);
+    void (*rules_gone)(void *ctx, uint64_t connection);
 };
 
 struct session_limits {
@@ -76,7 +82,9 @@ struct session {
     uint64_t events_stored, events_held; /* of the batches that were acknowledged */
     uint64_t deadline_ms, last_heard_ms;
     uint64_t fleet_session;
+    uint64_t rules_connection; /* rollouts_came; 0: its agent takes no rules */
     bool reading, job_under_way, feeding, counted_paused;
+    bool offer_waits; /* for room in the connection */
 };
 
 void session_init(struct session *s, const struct session_io *io, void *ctx, const struct session_limits *limits,
@@ -88,6 +96,7 @@ void session_open(struct session *s, uint32_t host, const char *name, const char
 void session_feed(struct session *s, struct slice bytes);
 void session_go_on(struct session *s); /* reading may be possible again */
 void session_tick(struct session *s);
+void session_offer(struct session *s); /* there may be new rules for its host */
 void session_batch_done(struct session *s, const struct ingest_result *r);
 void session_job_done(struct session *s, struct job *j); /* takes it */
 void session_flush(struct session *s); /* sends the acks that are due: once for many session_batch_done */

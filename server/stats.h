@@ -31,6 +31,7 @@
     X(enrolments, "hosts enrolled")                                                               \
     X(enrolments_refused, "enrolments refused or left pending")                                   \
     X(renewals, "certificates renewed")                                                           \
+    X(rules_offers, "rulesets offered to agents")                                                 \
     X(notices_dropped, "audit records not written because too many came at once")                 \
     X(digest_blocks, "blocks indexed")                                                            \
     X(digest_events, "events seen by the digest")                                                 \

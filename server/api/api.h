@@ -11,7 +11,7 @@
 #include "fleet.h"
 #include "ingest.h"
 #include "listener.h"
-#include "rulebook.h"
+#include "rollout.h"
 #include "stats.h"
 
 #include <uv.h>
@@ -22,6 +22,7 @@ struct api_options { /* all borrowed, and outlive the API */
     struct db *db;
     struct fleet *fleet;
     struct rulebook *book;
+    struct rollouts *rollouts;
     struct ingest *ingest; /* imports: ingest_door_open on the loop; ingest_writer for explaining and removing */
     struct digest *digest;
     struct stats *stats; /* stats_collect: on a work thread */

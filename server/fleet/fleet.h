@@ -59,6 +59,7 @@ size_t fleet_hosts(struct fleet *f, struct fleet_host **ret);
 /* By name (ASCII case ignored), id in decimal, or unique prefix of a name. ST_NOTFOUND or ST_INVALID (ambiguous: the
  * sentence lists some of the matches). */
 MUST_USE enum status fleet_host_find(struct fleet *f, struct slice what, struct fleet_host *ret, struct error *err);
+MUST_USE enum status fleet_host_get(struct fleet *f, uint32_t id, struct fleet_host *ret); /* ST_NOTFOUND */
 MUST_USE enum status fleet_host_of_peer(struct fleet *f, const struct tls_peer *peer, struct fleet_host *ret,
                                         struct error *err);
 

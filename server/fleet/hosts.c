@@ -229,6 +229,14 @@ MUST_USE enum status fleet_host_find(struct fleet *f, struct slice what, struct 
     return st;
 }
 
+MUST_USE enum status fleet_host_get(struct fleet *f, uint32_t id, struct fleet_host *ret) {
+    uv_rwlock_rdlock(&f->lock);
+    const struct host *h = hosts_get(f, id);
+    if (h) hosts_copy(h, ret);
+    uv_rwlock_rdunlock(&f->lock);
+    return h ? ST_OK : ST_NOTFOUND;
+}
+
 /* "host:17" */
 static bool id_of_peer(const struct tls_peer *peer, uint32_t *ret) {
     struct slice cn = slice_str(peer->common_name);
