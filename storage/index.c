@@ -10,6 +10,7 @@
 #include "packread.h"
 #include "partition.h"
 #include "procrun.h"
+#include "tallyrun.h"
 
 #include <stdlib.h>
 
@@ -24,7 +25,7 @@ struct index_run {
     size_t n_refs, cap_refs;
     struct partition *part; /* held for its base sequence; NULL when it had expired already */
     struct procrun procs;
-    struct tallyrun tally;
+    struct tallytab tally;
 };
 
 enum status index_next(struct db *db, uint64_t *ret_seq, char ret_day[DB_DAY_LEN], struct error *err) {
@@ -48,7 +49,7 @@ struct index_run *index_run_new(struct db *db, const char day[DB_DAY_LEN]) {
     memcpy(r->day, day, DB_DAY_LEN);
     r->part = partition_hold_day(db, day);
     procrun_init(&r->procs);
-    tallyrun_init(&r->tally);
+    tallytab_init(&r->tally);
     return r;
 }
 
@@ -56,7 +57,7 @@ void index_run_free(struct index_run **r) {
     if (!*r) return;
     partition_release((*r)->db, (*r)->part);
     procrun_deinit(&(*r)->procs);
-    tallyrun_deinit(&(*r)->tally);
+    tallytab_deinit(&(*r)->tally);
     mem_free((*r)->blocks);
     mem_free((*r)->refs);
     mem_free(*r);
@@ -80,21 +81,21 @@ void index_run_proc(struct index_run *r, uint32_t host, const struct proc *p) {
 }
 
 uint32_t index_run_name(struct index_run *r, struct slice name) {
-    return tallyrun_name(&r->tally, name);
+    return tallytab_name(&r->tally, name);
 }
 
 void index_run_tally(struct index_run *r, const struct tally_cell *c) {
-    tallyrun_add(&r->tally, c);
+    tallytab_add(&r->tally, c);
 }
 
 size_t index_run_blocks(const struct index_run *r) {
-    return r->n_blocks + (procrun_bytes(&r->procs) + tallyrun_bytes(&r->tally)) / BYTES_A_BLOCK;
+    return r->n_blocks + (procrun_bytes(&r->procs) + tallytab_bytes(&r->tally)) / BYTES_A_BLOCK;
 }
 
 static void clear(struct index_run *r) {
     r->n_blocks = r->n_refs = 0;
     procrun_clear(&r->procs);
-    tallyrun_clear(&r->tally);
+    tallytab_clear(&r->tally);
 }
 
 /* ---- writing ---- */
@@ -140,7 +141,7 @@ static int store_blocks(struct index_run *r, MDB_txn *txn, struct index_meta *m)
 
 static size_t run_bytes(const struct index_run *r) {
     return r->n_blocks * 160 + r->n_refs * 64 + r->procs.n * 1024 + r->procs.arena.used * 2 +
-           tallyrun_bytes(&r->tally) * 2;
+           tallytab_bytes(&r->tally) * 2;
 }
 
 static enum status write_run(struct index_run *r, uint64_t seq, struct error *err) {

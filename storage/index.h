@@ -5,7 +5,7 @@
 
 #include "db.h"
 #include "procs.h"
-#include "tallyrun.h"
+#include "tally.h"
 
 struct index_run; /* collected in memory, belongs to one partition; one thread */
 
@@ -17,7 +17,7 @@ void index_run_free(struct index_run **r);
 void index_run_block(struct index_run *r, const struct db_block *b, struct slice guids);
 /* Merged with what the run, and at the flush the partition, has of this process already: proc_merge. Copies. */
 void index_run_proc(struct index_run *r, uint32_t host, const struct proc *p);
-/* Volumes: the number of a name (of tallyrun_name), and a cell that is added to what the run and the partition have. */
+/* Volumes: the number of a name (tallytab_name), and a cell that is added to what the run and the partition have. */
 uint32_t index_run_name(struct index_run *r, struct slice name);
 void index_run_tally(struct index_run *r, const struct tally_cell *c);
 /* How full the run is, in blocks (3 KiB of process rows and volumes count as one more): flush at 20,000 or after a few seconds. */

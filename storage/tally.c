@@ -3,7 +3,7 @@
 #include "keys.h"
 #include "mem.h"
 #include "partition.h"
-#include "tallyrun.h"
+#include "tallytab.h"
 
 /* ---- the stored form ---- */
 

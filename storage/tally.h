@@ -1,5 +1,5 @@
 /* Volume (derived): how many events and bytes a host's log brought under which event id and RuleName, by slots of ten
- * minutes of the events' own time. What the digest writes is in tallyrun.h; the form is drawn in STORAGE.md.
+ * minutes of the events' own time. Collecting and the stored form: tallytab.h; writing: tallyrun.h; the form is drawn in STORAGE.md.
  *
  * Names are a peer's words: they are cut to TALLY_NAME_MAX, and of one host and day at most TALLY_MAX_KINDS kinds
  * (channel, event id, rule) are told apart. What comes when these are used up is counted all the same, in kinds without
@@ -22,6 +22,13 @@ struct tally_row {
     uint32_t event_id;
     struct slice channel, rule; /* borrowed; rule empty: none */
     bool is_rest;
+    uint64_t events, bytes;
+};
+
+/* A row whose names are numbers (of tallytab_name): what is collected. */
+struct tally_cell {
+    uint32_t host, slot, event_id;
+    uint32_t channel, rule;
     uint64_t events, bytes;
 };
 

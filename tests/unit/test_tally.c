@@ -265,45 +265,45 @@ static void made_up_names_run_into_the_limit(void **state) {
 
 static void names_are_cut(void **state) {
     (void)state;
-    struct tallyrun r;
+    struct tallytab r;
     char name[TALLY_NAME_MAX + 40];
-    tallyrun_init(&r);
+    tallytab_init(&r);
     memset(name, 'a', sizeof name);
-    assert_int_equal(tallyrun_name(&r, SLICE_LIT("")), TALLY_NAME_NONE);
-    uint32_t long_one = tallyrun_name(&r, slice_of(name, sizeof name));
-    assert_int_equal(long_one, tallyrun_name(&r, slice_of(name, TALLY_NAME_MAX)));
-    assert_int_not_equal(long_one, tallyrun_name(&r, slice_of(name, TALLY_NAME_MAX - 1)));
+    assert_int_equal(tallytab_name(&r, SLICE_LIT("")), TALLY_NAME_NONE);
+    uint32_t long_one = tallytab_name(&r, slice_of(name, sizeof name));
+    assert_int_equal(long_one, tallytab_name(&r, slice_of(name, TALLY_NAME_MAX)));
+    assert_int_not_equal(long_one, tallytab_name(&r, slice_of(name, TALLY_NAME_MAX - 1)));
     memcpy(name + TALLY_NAME_MAX - 1, "\xc3\xa4", 2); /* a character over the limit goes whole */
-    assert_int_equal(tallyrun_name(&r, slice_of(name, sizeof name)),
-                     tallyrun_name(&r, slice_of(name, TALLY_NAME_MAX - 1)));
+    assert_int_equal(tallytab_name(&r, slice_of(name, sizeof name)),
+                     tallytab_name(&r, slice_of(name, TALLY_NAME_MAX - 1)));
     for (unsigned i = 0; i < 5000; i++) {
         snprintf(name, sizeof name, "name %u", i);
-        uint32_t n = tallyrun_name(&r, slice_str(name));
-        if (n != tallyrun_name(&r, slice_str(name))) fail_msg("%s has two numbers", name);
+        uint32_t n = tallytab_name(&r, slice_str(name));
+        if (n != tallytab_name(&r, slice_str(name))) fail_msg("%s has two numbers", name);
     }
-    tallyrun_clear(&r);
-    assert_int_equal(tallyrun_name(&r, SLICE_LIT("x")), TALLY_NAMES);
-    tallyrun_deinit(&r);
+    tallytab_clear(&r);
+    assert_int_equal(tallytab_name(&r, SLICE_LIT("x")), TALLY_NAMES);
+    tallytab_deinit(&r);
 }
 
 static void damaged_sheets_are_refused(void **state) {
     (void)state;
-    struct tallyrun r;
+    struct tallytab r;
     struct buf sheet = {0};
     struct model got = {0};
-    tallyrun_init(&r);
+    tallytab_init(&r);
     for (uint32_t i = 0; i < 6; i++) {
         struct tally_cell c = {.host = 1 + i / 3,
                                .slot = SLOT0 + 100 * i,
                                .event_id = 1 + i % 2,
-                               .channel = tallyrun_name(&r, SLICE_LIT(CHANNEL)),
-                               .rule = tallyrun_name(&r, i % 2 ? SLICE_LIT("rule") : SLICE_LIT("")),
+                               .channel = tallytab_name(&r, SLICE_LIT(CHANNEL)),
+                               .rule = tallytab_name(&r, i % 2 ? SLICE_LIT("rule") : SLICE_LIT("")),
                                .events = i + 1,
                                .bytes = 100};
-        tallyrun_add(&r, &c);
+        tallytab_add(&r, &c);
     }
-    tallyrun_sort(&r);
-    tallyrun_encode(&r, 0, r.n, &sheet);
+    tallytab_sort(&r);
+    tallytab_encode(&r, 0, r.n, &sheet);
     must(tally_sheet_each(buf_slice(&sheet), 0, 0, UINT32_MAX, on_row, &got));
     assert_int_equal(got.n, 6);
     size_t n_ok = 0;
@@ -317,7 +317,7 @@ static void damaged_sheets_are_refused(void **state) {
     assert_true(n_ok <= 5);
     mem_free(got.rows);
     buf_free(&sheet);
-    tallyrun_deinit(&r);
+    tallytab_deinit(&r);
 }
 
 int main(void) {
