@@ -34,6 +34,7 @@ extern const struct command fleet_commands[], event_commands[], store_commands[]
 extern const size_t n_fleet_commands, n_event_commands, n_store_commands, n_import_commands;
 /* Commands that have a file of their own each; NULL-terminated. */
 extern const struct command *const rules_commands[];
+extern const struct command rules_check_command;
 
 #define OPTIONS(table) (table), sizeof(table) / sizeof *(table)
 

@@ -50,5 +50,7 @@ MUST_USE enum status ruleset_check(struct slice bytes, const struct check_option
 
 /* "FILE:12:5: error: ... [code]" lines, as compilers print them, with what to write instead behind it where that is known. */
 void findings_text(const struct findings *f, const char *file, struct buf *out);
+/* The same as JSON, an object a line: file (left out when NULL), line, column, kind, code, message, instead. */
+void findings_json(const struct findings *f, const char *file, struct buf *out);
 
 #endif

@@ -12,9 +12,10 @@ struct check {
     const struct check_options *o;
     const struct config_doc *doc;
     struct findings *f;
-    uint32_t schema;  /* that the file names; 0: none */
-    unsigned hashes;  /* of HashAlgorithms, bits of CHECK_HASH_*; 0: absent */
-    uint64_t options; /* seen before, by place in schema_options */
+    uint32_t schema;       /* that the file names; 0: none */
+    unsigned hashes;       /* of HashAlgorithms, bits of CHECK_HASH_*; 0: absent */
+    bool control_set_said; /* once a file is enough */
+    uint64_t options;      /* seen before, by place in schema_options */
 };
 
 enum { CHECK_HASH_SHA1 = 1, CHECK_HASH_MD5 = 2, CHECK_HASH_SHA256 = 4, CHECK_HASH_IMPHASH = 8, CHECK_HASH_ALL = 15 };

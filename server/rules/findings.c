@@ -110,3 +110,23 @@ void findings_text(const struct findings *f, const char *file, struct buf *out) 
     }
     if (f->cut) buf_printf(out, "%s: more findings than %u; the others are only counted\n", file, CHECK_MAX_FINDINGS);
 }
+
+static void put_member(struct buf *out, const char *key, const char *value) {
+    if (!value) return;
+    buf_printf(out, ",\"%s\":\"", key);
+    text_json(out, slice_str(value));
+    buf_byte(out, '"');
+}
+
+void findings_json(const struct findings *f, const char *file, struct buf *out) {
+    for (size_t i = 0; i < f->n; i++) {
+        const struct finding *n = &f->list[i];
+        buf_printf(out, "{\"line\":%u,\"column\":%u", n->at.line, n->at.column);
+        put_member(out, "file", file);
+        put_member(out, "kind", n->kind == FINDING_ERROR ? "error" : "warning");
+        put_member(out, "code", n->code);
+        put_member(out, "message", n->text);
+        put_member(out, "instead", n->instead);
+        buf_str(out, "}\n");
+    }
+}

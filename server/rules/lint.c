@@ -142,10 +142,13 @@ static void lint_registry(struct check *c, const struct lint_value *v, struct sl
     } else if (starts_nocase(item, "HKCR")) {
         f = finding_add(c->f, CODE_HIVE, v->at, "HKCR stands for two places; Sysmon writes HKLM\\ or HKU\\ mostly");
         finding_instead(f, "use contains without the hive");
-    } else if (compares_front(v->condition) && (starts_nocase(item, "HKLM\\System\\CurrentControlSet") ||
-                                                starts_nocase(item, "HKLM\\System\\ControlSet001"))) {
-        f = finding_add(c->f, CODE_CONTROL_SET, v->at,
-                        "the control set is CurrentControlSet or ControlSet001, by the version of Sysmon");
+    } else if (!c->control_set_said && compares_front(v->condition) &&
+               (starts_nocase(item, "HKLM\\System\\CurrentControlSet") ||
+                starts_nocase(item, "HKLM\\System\\ControlSet001"))) {
+        c->control_set_said = true;
+        f = finding_add(
+            c->f, CODE_CONTROL_SET, v->at,
+            "the control set is CurrentControlSet or ControlSet001, by the version of Sysmon (said once a file)");
         finding_instead(f, "use contains or end with, and begin behind it");
     }
 }
@@ -195,7 +198,8 @@ static void lint_wildcard(struct check *c, const struct lint_value *v, struct sl
     bool path = is_path(v->field), named = path || is_one_of(v->field, names);
     struct slice rest = starts_nocase(item, "\\\\?\\") || starts_nocase(item, "\\??\\") ? slice_from(item, 4) : item;
     bool star = rest.len && memchr(rest.p, '*', rest.len), question = rest.len && memchr(rest.p, '?', rest.len);
-    bool at_end = rest.len && (rest.p[0] == '*' || rest.p[rest.len - 1] == '*');
+    bool at_end = rest.len > 1 && ((rest.p[0] == '*' && rest.p[1] != ' ') ||
+                                   (rest.p[rest.len - 1] == '*' && rest.p[rest.len - 2] != ' '));
     bool registry = slice_eq_str(v->field, "TargetObject"); /* a key may be called * */
     if (registry && star && !question) star = at_end && !has_nocase(item, "\\*");
     if (!(named ? star || (path && question) : is_command_line(v->field) && at_end && compares_whole(v->condition)))

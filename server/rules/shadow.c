@@ -127,8 +127,8 @@ static void report(struct shadow *s, const struct alternative *a, const struct r
     } else if (shadow) {
         finding_instead(
             finding_add(s->c->f, CODE_SHADOWED, a->rule->at,
-                        "the include of line %u comes first and matches all that this one matches, which so only could "
-                        "give the RuleName and never does",
+                        "the include of line %u comes first and matches all that this one matches: not even its "
+                        "RuleName is ever given",
                         shadow->at.line),
             "move it before that one if its name matters, or take it out");
     }
