@@ -315,9 +315,9 @@ endef
 $(foreach t,$(FUZZERS),$(eval $(call fuzz_program,$(t))))
 
 define bench_program
-$(OBJ)/$(1): $(OBJ)/tests/bench/$(1).o $$(call archives,cli server agent storage proto base) $(OBJ)/flags
+$(OBJ)/$(1): $(OBJ)/tests/bench/$(1).o $$(call archives,cli server rules agent storage proto base) $(OBJ)/flags
 	$$(call say,LINK,$$@)
-	$$(Q)$$(LINK) -o $$@ $(OBJ)/tests/bench/$(1).o $$(call link_archives,cli server agent storage proto base)
+	$$(Q)$$(LINK) -o $$@ $(OBJ)/tests/bench/$(1).o $$(call link_archives,cli server rules agent storage proto base)
 endef
 $(foreach t,$(BENCHES),$(eval $(call bench_program,$(t))))
 
