@@ -78,6 +78,8 @@ static DWORD set_list(wchar_t *w, const wchar_t *sddl, bool tree) {
         e = whole ? whole(w, SE_FILE_OBJECT, what, NULL, NULL, acl, NULL, TREE_SEC_INFO_RESET, NULL,
                           ProgressInvokeNever, NULL)
                   : SetNamedSecurityInfoW(w, SE_FILE_OBJECT, what, NULL, NULL, acl, NULL);
+    /* Those also hand it down; Wine's mixes the parent's list in, which this one does not. */
+    if (!e && !SetFileSecurityW(w, what, sd)) e = GetLastError();
     LocalFree(sd);
     return e;
 }

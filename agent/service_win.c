@@ -254,11 +254,12 @@ static enum status under_manager(const struct service_options *o, int *ret_code,
     wchar_t *state = wide_of(o->state);
     service.o = *o;
     InitializeSRWLock(&service.lock);
-    CreateDirectoryW(state, NULL); /* with the rights of its parent; the key store sets its own */
     _snwprintf(service.log_path, MAX_PATH + 15, L"%ls\\agent.log", state);
     _snwprintf(service.old_path, MAX_PATH + 19, L"%ls\\agent.log.1", state);
     mem_free(state);
-    open_log();
+    service.file = INVALID_HANDLE_VALUE;
+    if (keystore_dir(o->state, NULL) == ST_OK)
+        open_log(); /* nothing is written to a stranger's folder; the work says why */
     if (!StartServiceCtrlDispatcherW(table)) return system_error(err, "service", GetLastError());
     if (service.file != INVALID_HANDLE_VALUE) CloseHandle(service.file);
     if (!service.began) return error_set(err, ST_IO, "service: the service manager did not start it");

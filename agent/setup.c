@@ -149,7 +149,7 @@ static enum status put_channels(const char *channels, struct buf *out, struct er
         size_t name = 0;
         while (name < part.len && !(part.p[name] == ':' && (name + 1 == part.len || part.p[name + 1] == ' '))) name++;
         for (size_t i = 0; i < name; i++) {
-            if (strchr("\"<>&[]*?|", part.p[i]))
+            if (strchr("\"\\`<>&[]*?|", part.p[i]))
                 return error_set(err, ST_INVALID,
                                  "CHANNELS: %s: a channel's name has no '%c'; a query follows it as \"NAME: QUERY\"",
                                  log_peer(part), part.p[i]);

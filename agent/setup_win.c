@@ -22,11 +22,14 @@
 #define SERVICE_NAME L"HaechiAgent"
 #define WORD_DIVIDER '\t' /* no word may have one */
 #define MAX_DEPTH 16
+#define END_TRIES 100
+#define END_PAUSE_MS 50
 
 ACTION Check(MSIHANDLE h);
 ACTION WriteEnrolment(MSIHANDLE h);
 ACTION UndoEnrolment(MSIHANDLE h);
 ACTION GrantState(MSIHANDLE h);
+ACTION AwaitEnd(MSIHANDLE h);
 ACTION RemoveToken(MSIHANDLE h);
 ACTION RemoveState(MSIHANDLE h);
 
@@ -219,6 +222,23 @@ ACTION GrantState(MSIHANDLE h) {
     mem_free(dir);
     wipe_text(account);
     return rc;
+}
+
+/* A service that has stopped is still a process for a moment: its file could not be removed. No one writes to a program that runs. */
+ACTION AwaitEnd(MSIHANDLE h) {
+    char *path = property(h, L"CustomActionData");
+    wchar_t *wide = wide_path(path);
+    for (int i = 0; i < END_TRIES; i++) {
+        HANDLE f = CreateFileW(wide, GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                               OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+        DWORD e = GetLastError();
+        if (f != INVALID_HANDLE_VALUE) CloseHandle(f);
+        if (f != INVALID_HANDLE_VALUE || (e != ERROR_SHARING_VIOLATION && e != ERROR_ACCESS_DENIED)) break;
+        Sleep(END_PAUSE_MS);
+    }
+    mem_free(wide);
+    wipe_text(path);
+    return ERROR_SUCCESS;
 }
 
 ACTION RemoveToken(MSIHANDLE h) {

@@ -96,8 +96,9 @@ windows_path() { printf 'Z:%s\n' "$1" | tr / '\\'; }
 
 wine_pids() {
     for d in /proc/[0-9]*; do
-        [ "$(tr -d '\0' <"$d/comm" 2>/dev/null)" = "$(printf '%.15s' "$1.exe")" ] || continue
-        tr '\0' '\n' <"$d/environ" 2>/dev/null | grep -qxF "WINEPREFIX=$WINEPREFIX" && echo "${d#/proc/}"
+        # a process may end while it is looked at: the shell's word on that is not wanted either
+        [ "$({ tr -d '\0' <"$d/comm"; } 2>/dev/null)" = "$(printf '%.15s' "$1.exe")" ] || continue
+        { tr '\0' '\n' <"$d/environ" | grep -qxF "WINEPREFIX=$WINEPREFIX"; } 2>/dev/null && echo "${d#/proc/}"
     done
     return 0
 }

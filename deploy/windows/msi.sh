@@ -40,13 +40,15 @@ msi=$work/out.msi
     -o "$msi" haechi-agent.wxs) >"$work/log" 2>&1 || { cat "$work/log" >&2; die "wixl failed"; }
 [ -s "$msi" ] || { cat "$work/log" >&2; die "wixl made nothing"; }
 
-# Kinds of actions: 1 of a library, +64 goes on when it fails, +256 when all is undone, +1024 within the transaction, +2048 as
+# Kinds of actions: 51 sets a property; 1 of a library, +64 goes on when it fails, +256 when all is undone, +1024 within the transaction, +2048 as
 # SYSTEM, +8192 with its data hidden from logs.
 msibuild "$msi" \
     -q "UPDATE CustomAction SET Type = 1 WHERE Action = 'Check'" \
     -q "UPDATE CustomAction SET Type = 3393 WHERE Action = 'UndoEnrolment'" \
     -q "UPDATE CustomAction SET Type = 11265 WHERE Action = 'WriteEnrolment'" \
     -q "UPDATE CustomAction SET Type = 3073 WHERE Action = 'GrantState'" \
+    -q "UPDATE CustomAction SET Type = 51 WHERE Action = 'SetAwaitEnd'" \
+    -q "UPDATE CustomAction SET Type = 3137 WHERE Action = 'AwaitEnd'" \
     -q "UPDATE CustomAction SET Type = 3137 WHERE Action = 'RemoveToken'" \
     -q "UPDATE CustomAction SET Type = 3137 WHERE Action = 'RemoveState'" \
     -q "UPDATE InstallExecuteSequence SET Sequence = 1501 WHERE Action = 'RemoveExistingProducts'" \
@@ -65,6 +67,7 @@ msibuild "$msi" -i "$work/_SummaryInformation.idt" >"$work/log" 2>&1 || { cat "$
 has() { msiinfo export "$msi" "$1" | tr -d '\r' | grep -q "$2" || die "table $1 has no $2"; }
 has CustomAction '^WriteEnrolment	11265	'
 has CustomAction '^UndoEnrolment	3393	'
+has CustomAction '^SetAwaitEnd	51	AwaitEnd	\[#AgentExe\]'
 has InstallExecuteSequence '^RemoveExistingProducts		1501$'
 has Property '^SecureCustomProperties	ACCOUNT;.*;TOKEN;'
 has Property '^MsiHiddenProperties	TOKEN;WriteEnrolment$'
