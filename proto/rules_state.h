@@ -8,7 +8,8 @@
 #define RULES_ZSTD_MAX (1000u * 1024)    /* the same compressed, in an offer */
 #define RULES_WORDS_MAX (16u * 1024)     /* what is kept of Sysmon's output */
 #define RULES_SIGNED_PREFIX "haechi ruleset v1\n"
-#define RULES_DIGEST_LEN 32 /* SHA-256 */
+#define RULES_DIGEST_LEN 32               /* SHA-256 */
+#define RULES_CANARY_WORD "haechi-canary" /* in the canary process's command line: what its rule matches */
 
 /* number, name, what a person reads */
 #define RULES_STATE_LIST(X)                                                                 \
