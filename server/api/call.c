@@ -75,3 +75,31 @@ MUST_USE enum status call_json(const struct call *c, const char *const *keys, st
         *ret = doc;
     return st;
 }
+
+MUST_USE enum status call_text(struct yyjson_val *object, const char *key, const char **ret, struct error *err) {
+    yyjson_val *v = yyjson_obj_get(object, key);
+    if (!v) return ST_OK;
+    const char *s = yyjson_get_str(v);
+    if (!s || strlen(s) != yyjson_get_len(v)) return error_set(err, ST_INVALID, "%s is no text", key);
+    *ret = s;
+    return ST_OK;
+}
+
+MUST_USE enum status call_number(struct yyjson_val *object, const char *key, uint64_t most, uint64_t *ret,
+                                 struct error *err) {
+    yyjson_val *v = yyjson_obj_get(object, key);
+    if (!v) return ST_OK;
+    if (!yyjson_is_uint(v) || yyjson_get_uint(v) > most) {
+        return error_set(err, ST_INVALID, "%s is no number from 0 to %llu", key, (unsigned long long)most);
+    }
+    *ret = yyjson_get_uint(v);
+    return ST_OK;
+}
+
+MUST_USE enum status call_bool(struct yyjson_val *object, const char *key, bool *ret, struct error *err) {
+    yyjson_val *v = yyjson_obj_get(object, key);
+    if (!v) return ST_OK;
+    if (!yyjson_is_bool(v)) return error_set(err, ST_INVALID, "%s is true or false", key);
+    *ret = yyjson_get_bool(v);
+    return ST_OK;
+}

@@ -39,7 +39,7 @@ struct call {
     const struct route *route;
     struct target target;
     const char *words[2]; /* what the route's {placeholders} stand for, in order */
-    struct buf body;      /* of BODY_JSON */
+    struct buf body;      /* of BODY_JSON and BODY_BYTES */
     enum api_role role;
     char actor[64]; /* for the audit log; empty: resolve uid (on the work thread) */
     unsigned uid;
@@ -71,6 +71,12 @@ enum step call_fail(struct error *err, enum status st); /* STEP_FAIL; fills err-
 struct yyjson_doc;
 MUST_USE enum status call_json(const struct call *c, const char *const *keys, struct yyjson_doc **ret,
                                struct error *err);
+/* Members of such an object: absent, they stay as they are; of another type, ST_INVALID. A text borrows from it. */
+struct yyjson_val;
+MUST_USE enum status call_text(struct yyjson_val *object, const char *key, const char **ret, struct error *err);
+MUST_USE enum status call_number(struct yyjson_val *object, const char *key, uint64_t most, uint64_t *ret,
+                                 struct error *err);
+MUST_USE enum status call_bool(struct yyjson_val *object, const char *key, bool *ret, struct error *err);
 #define CALL_PIECE (256u * 1024) /* about as much as one step puts out */
 
 #endif

@@ -32,33 +32,14 @@ enum step tokens_step(struct call *c, struct buf *out, struct error *err) {
     return STEP_END;
 }
 
-static enum status get_text(yyjson_val *root, const char *key, const char **ret, struct error *err) {
-    yyjson_val *v = yyjson_obj_get(root, key);
-    if (!v) return ST_OK;
-    const char *s = yyjson_get_str(v);
-    if (!s || strlen(s) != yyjson_get_len(v)) return error_set(err, ST_INVALID, "%s is no text", key);
-    *ret = s;
-    return ST_OK;
-}
-
-static enum status get_uint(yyjson_val *root, const char *key, uint64_t most, uint64_t *ret, struct error *err) {
-    yyjson_val *v = yyjson_obj_get(root, key);
-    if (!v) return ST_OK;
-    if (!yyjson_is_uint(v) || yyjson_get_uint(v) > most) {
-        return error_set(err, ST_INVALID, "%s is no number from 0 to %llu", key, (unsigned long long)most);
-    }
-    *ret = yyjson_get_uint(v);
-    return ST_OK;
-}
-
 static enum status read_request(struct call *c, yyjson_val *root, struct fleet_token_request *r, struct error *err) {
     *r = (struct fleet_token_request){.role = "enroll", .address = c->common->o->agent_address};
-    enum status st = get_text(root, "role", &r->role, err);
-    if (!st) st = get_text(root, "group", &r->group, err);
-    if (!st) st = get_text(root, "note", &r->note, err);
-    if (!st) st = get_text(root, "address", &r->address, err);
-    if (!st) st = get_uint(root, "uses", UINT32_MAX, &r->uses, err);
-    if (!st) st = get_uint(root, "expires_s", UINT32_MAX, &r->expires_s, err);
+    enum status st = call_text(root, "role", &r->role, err);
+    if (!st) st = call_text(root, "group", &r->group, err);
+    if (!st) st = call_text(root, "note", &r->note, err);
+    if (!st) st = call_text(root, "address", &r->address, err);
+    if (!st) st = call_number(root, "uses", UINT32_MAX, &r->uses, err);
+    if (!st) st = call_number(root, "expires_s", UINT32_MAX, &r->expires_s, err);
     if (!st && strcmp(r->role, "enroll") != 0 && c->role < ROLE_ADMIN) {
         st = error_set(err, ST_DENIED, "API tokens are made by admins only; this token is of the role %s",
                        role_name(c->role));

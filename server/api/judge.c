@@ -55,11 +55,15 @@ static bool is_type(struct slice header, const char *type) {
 static bool check_body(const struct call *c, const struct http_request *r, struct verdict *v) {
     bool has_body = r->chunked || r->content_length > 0;
     struct slice type = buf_slice(&r->content_type);
+    size_t most = route_body_max(c->route->body);
+    if (most && r->content_length > most) return refuse(v, 413, route_body_max_text(c->route->body));
     switch (c->route->body) {
     case BODY_NONE: return !has_body || refuse(v, 413, "this takes no body");
     case BODY_JSON:
-        if (r->content_length > ROUTE_JSON_MAX) return refuse(v, 413, "the body is longer than 64 KiB");
         return !has_body || is_type(type, "application/json") || refuse(v, 415, "the body is to be application/json");
+    case BODY_BYTES:
+        return !has_body || is_type(type, "application/xml") || is_type(type, "application/octet-stream") ||
+               refuse(v, 415, "the body is to be application/xml");
     case BODY_STREAM:
         return is_type(type, IMPORT_TYPE) || is_type(type, "application/octet-stream") ||
                refuse(v, 415, "the body is to be " IMPORT_TYPE);

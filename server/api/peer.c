@@ -425,8 +425,8 @@ static void on_body(struct peer *p, struct slice body) {
     if (p->state == PEER_IMPORT) {
         import_feed(c, body);
         arm(p, API_MS(API_BODY_MS));
-    } else if (buf_try_append(&c->body, body.p, body.len, ROUTE_JSON_MAX)) {
-        problem(p, 413, "the body is longer than 64 KiB");
+    } else if (buf_try_append(&c->body, body.p, body.len, route_body_max(c->route->body))) {
+        problem(p, 413, route_body_max_text(c->route->body));
     }
 }
 

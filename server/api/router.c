@@ -5,6 +5,14 @@
 
 #include <stdio.h>
 
+size_t route_body_max(enum route_body b) {
+    return b == BODY_JSON ? ROUTE_JSON_MAX : b == BODY_BYTES ? ROUTE_BYTES_MAX : 0;
+}
+
+const char *route_body_max_text(enum route_body b) {
+    return b == BODY_JSON ? "the body is longer than 64 KiB" : "the body is longer than 4 MiB";
+}
+
 static bool path_matches(const char *path, const struct target *t, const char *ret_words[2]) {
     size_t n = 0, n_held = 0;
     ret_words[0] = ret_words[1] = NULL;

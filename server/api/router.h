@@ -9,9 +9,11 @@
 enum route_body {
     BODY_NONE,
     BODY_JSON,  /* application/json, up to ROUTE_JSON_MAX bytes, an object; may be empty */
+    BODY_BYTES, /* application/xml (or octet-stream), up to ROUTE_BYTES_MAX bytes, as they are */
     BODY_STREAM /* of any length, taken as it comes: imports */
 };
 #define ROUTE_JSON_MAX (64u * 1024)
+#define ROUTE_BYTES_MAX RULES_XML_MAX
 #define ROUTE_MAX_TYPES 4
 #define ROUTE_MAX_PARAMS 12
 
@@ -26,6 +28,10 @@ struct route {
 };
 extern const struct route routes[];
 extern const size_t n_routes;
+
+/* How long a body of that kind may be, in bytes and in words; 0: no limit. */
+size_t route_body_max(enum route_body b);
+const char *route_body_max_text(enum route_body b);
 
 /* NULL: none. Then ret_allow (a list for the Allow header, 32 bytes) is not empty when the path is known. */
 const struct route *route_find(const char *method, const struct target *t, const char *ret_words[2],
