@@ -406,9 +406,6 @@ $(WINDOWS)/haechi-agent.exe: $(WINDOWS)/agent/main.o $(WINDOWS)/libagent.a $(WIN
 	$(Q)$(WINDOWS_LINK) -o $@ $^ $(WINDOWS_LIBS)
 -include $(shell find $(WINDOWS) -name '*.d' 2>/dev/null)
 
-# The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
-WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batcher conf enroll event evtlog_text feeder frame msg queue spool sysmon token uplink
-WINDOWS_FUZZ := batch conf event evtlog_text evtx frame journal msg parse spool token
 # The installer: the program, and a library of what its tables cannot do, which links only what it needs.
 SETUP_LIBS = -L$(WINDOWS_DEPS)/lib -lmsi -lole32 -lshell32 -ladvapi32
 MSI := haechi-agent-$(VERSION).msi
@@ -430,6 +427,9 @@ $(WINDOWS)/signed/$(MSI): $(WINDOWS)/$(MSI) FORCE
 	$(Q)deploy/windows/msi.sh $(@D)/haechi-agent.exe $(@D)/haechi-setup.dll $(VERSION) $(@D)/unsigned.msi
 	$(Q)deploy/windows/sign.sh $(@D)/unsigned.msi $@ && rm $(@D)/unsigned.msi
 
+# The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
+WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batcher conf enroll event evtlog_text feeder frame msg queue setup spool sysmon token uplink
+WINDOWS_FUZZ := batch conf event evtlog_text evtx frame journal msg parse setup spool token
 .PHONY: windows-tests windows-test-programs
 windows-tests:
 	+@$(MAKE) --no-print-directory WINDOWS_HOOKS=$(HOOKS) windows windows-test-programs

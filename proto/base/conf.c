@@ -353,7 +353,7 @@ MUST_USE enum status conf_parse(const struct conf_option *options, size_t n, con
                       .n_options = n,
                       .name = name,
                       .p = text.p,
-                      .end = text.p + text.len,
+                      .end = text.len ? text.p + text.len : text.p,
                       .line_start = text.p,
                       .line = 1,
                       .target = target,
