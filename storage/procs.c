@@ -1,5 +1,6 @@
 /* 9 DIGEST: the process table: merging, the stored form (pure), and reading over all partitions. */
 #include "procs.h"
+#include "clock.h"
 #include "keys.h"
 #include "mem.h"
 #include "partition.h"
@@ -323,10 +324,13 @@ static enum status hand_out(struct rows *rows, const struct guid *bound,
     return ST_OK;
 }
 
-enum status procs_each(struct db *db, uint32_t host, enum status (*fn)(void *ctx, const struct proc *p), void *ctx,
-                       struct error *err) {
-    struct partition **parts;
-    size_t n = partitions_hold(db, &parts);
+enum status procs_each_since(struct db *db, uint32_t host, uint64_t since,
+                             enum status (*fn)(void *ctx, const struct proc *p), void *ctx, struct error *err) {
+    struct partition **all;
+    size_t n_all = partitions_hold(db, &all), older = 0;
+    while (older < n_all && all[older]->day_time + FILETIME_DAY <= since) older++;
+    struct partition **parts = all + older;
+    size_t n = n_all - older;
     struct buf bytes = {0};
     struct rows rows = {.bytes = &bytes};
     uint8_t from[KEY_PROC_LEN] = {0};
@@ -350,8 +354,13 @@ enum status procs_each(struct db *db, uint32_t host, enum status (*fn)(void *ctx
         if (more) memcpy(from + 4, bound.b, GUID_LEN);
         after = true;
     }
-    partitions_release(parts, n, db);
+    partitions_release(all, n_all, db);
     mem_free(rows.r);
     buf_free(&bytes);
     return st == ST_END ? ST_OK : st;
+}
+
+enum status procs_each(struct db *db, uint32_t host, enum status (*fn)(void *ctx, const struct proc *p), void *ctx,
+                       struct error *err) {
+    return procs_each_since(db, host, 0, fn, ctx, err);
 }

@@ -50,5 +50,8 @@ MUST_USE enum status procs_by_pid(struct db *db, uint32_t host, uint32_t pid, st
  * fn may call anything; ST_END is a clean stop. */
 MUST_USE enum status procs_each(struct db *db, uint32_t host, enum status (*fn)(void *ctx, const struct proc *p),
                                 void *ctx, struct error *err);
+/* The same of the partitions whose day had not ended at `since`: counts and times are those of these days alone. */
+MUST_USE enum status procs_each_since(struct db *db, uint32_t host, uint64_t since,
+                                      enum status (*fn)(void *ctx, const struct proc *p), void *ctx, struct error *err);
 
 #endif

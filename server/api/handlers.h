@@ -24,6 +24,16 @@ enum step status_step(struct call *c, struct buf *out, struct error *err);
 enum step metrics_step(struct call *c, struct buf *out, struct error *err);
 enum step ledger_step(struct call *c, struct buf *out, struct error *err);
 enum step openapi_step(struct call *c, struct buf *out, struct error *err);
+/* handlers_rollouts.c */
+enum step rollouts_step(struct call *c, struct buf *out, struct error *err);
+enum step rollout_start_step(struct call *c, struct buf *out, struct error *err);
+enum step rollout_show_step(struct call *c, struct buf *out, struct error *err);
+enum step rollout_halt_step(struct call *c, struct buf *out, struct error *err);
+enum step rollout_resume_step(struct call *c, struct buf *out, struct error *err);
+enum step rollout_rollback_step(struct call *c, struct buf *out, struct error *err);
+/* handlers_volume.c */
+enum step volumes_step(struct call *c, struct buf *out, struct error *err);
+enum step noise_step(struct call *c, struct buf *out, struct error *err);
 /* backup.c */
 enum step backup_step(struct call *c, struct buf *out, struct error *err);
 /* import.c: after the body has been taken */

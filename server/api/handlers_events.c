@@ -1,6 +1,7 @@
 /* Events and trees of a host: the queries. */
 #include "handlers.h"
 #include "clock.h"
+#include "digest_wait.h"
 #include "jout.h"
 #include "log.h"
 #include "mem.h"
@@ -13,8 +14,6 @@
 #define FIRST_PIECE 1u /* the first row leaves at once */
 #define SECOND_PIECE (16u * 1024)
 #define KEEP_ALIVE_MS 15000
-#define DIGEST_WAIT_MS 5000
-#define DIGEST_TRY_MS 20
 
 /* ---- events ---- */
 
@@ -147,7 +146,7 @@ enum step events_step(struct call *c, struct buf *out, struct error *err) {
 /* ---- tree ---- */
 
 struct tree_call {
-    uint64_t seq, give_up_ms; /* the digest must have come this far */
+    struct digest_wait wait;
     struct tree tree;
     struct buf text;
     size_t at;
@@ -157,19 +156,6 @@ static void free_tree(void *state) {
     struct tree_call *t = state;
     buf_free(&t->text);
     mem_free(t);
-}
-
-/* The rows of what was committed before the question are on disk, or waited for long enough. */
-static bool digest_is_ready(struct call *c, struct tree_call *t) {
-    struct digest *d = c->common->o->digest;
-    if (!d || digest_sync(d, DIGEST_TRY_MS) || digest_position(d) >= t->seq) return true;
-    if (clock_mono_ms() >= t->give_up_ms) {
-        log_warn("api", "a process tree is made while the digest is %llu packs behind",
-                 (unsigned long long)(t->seq - digest_position(d)));
-        return true;
-    }
-    c->wait_ms = DIGEST_TRY_MS; /* others have the work thread meanwhile */
-    return false;
 }
 
 static enum status find_process(struct call *c, uint32_t host, struct guid *g, struct error *err) {
@@ -218,11 +204,10 @@ enum step tree_step(struct call *c, struct buf *out, struct error *err) {
     if (!t) {
         t = c->state = mem_zalloc(sizeof *t);
         c->free_state = free_tree;
-        t->seq = db_last_seq(c->common->o->db);
-        t->give_up_ms = clock_mono_ms() + DIGEST_WAIT_MS;
+        digest_wait_begin(&t->wait, c);
     }
     if (!t->text.len) {
-        if (!digest_is_ready(c, t)) return STEP_WAIT;
+        if (!digest_wait_over(&t->wait, c, "a process tree")) return STEP_WAIT;
         enum status st = make_tree(c, t, err);
         if (st) return call_fail(err, st);
     }

@@ -128,7 +128,8 @@ def check_answer(doc, op, r, text, where):
 GUID = "{00000000-0000-0000-0000-000000000001}"
 VALUES = {"since": "1h", "until": "2026-01-01", "id": "1,3", "guid": GUID, "where": "Image exists", "search": "x", "limit": "5",
           "reverse": "1", "follow": "0", "count": "0", "format": "json", "pid": "4", "at": "1h", "group": "g", "silent_s": "1",
-          "from": "1", "holes": "1", "host": "no-such-host"}
+          "from": "1", "holes": "1", "host": "no-such-host", "rules": "loaded"}
+VALUES.update({"around": "2h", "settled": "1h", "span_s": "600", "by": "id,rule"})
 
 
 def check_route(c, doc, path, method, op, tmp):
