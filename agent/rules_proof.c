@@ -29,9 +29,12 @@ void rules_proof_look(struct rules_proof *p, const struct rules_kept *k, const s
         p->copy = names_file(k, now) && (!names_file(k, &p->before) || p->event16);
 }
 
-/* The path that Sysmon was given ends with the file's own name, which nobody else uses. */
+/* The path has our file's own name, which nobody else uses, or is the copy that Sysmon for Linux makes of what it is given. */
 static bool is_our_file(const struct rules_kept *k, const char *path) {
+    static const char copy[] = "/config.xml";
     char name[20];
+    size_t len = strlen(path);
+    if (len >= sizeof copy - 1 && strcmp(path + len - (sizeof copy - 1), copy) == 0) return true;
     for (size_t i = 0; i < 8; i++) snprintf(name + 2 * i, 3, "%02x", k->order.digest[i]);
     return strstr(path, name) != NULL;
 }

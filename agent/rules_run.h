@@ -13,7 +13,7 @@
 /* What is kept of an earlier run; empty when there is nothing, or nothing that can be read (said so). dir: STATE/rules. */
 void rules_run_read(const char *dir, struct buf *ret_state);
 void rules_run_job(const char *dir, struct rules_job *j);
-/* `haechi-agent canary WORD`: does nothing, to be seen doing it. An exit code. */
+/* `haechi-agent canary WORD`: does nothing for a moment, to be seen doing it. An exit code. */
 int rules_run_canary(const char *word);
 
 #endif

@@ -213,7 +213,11 @@ void rules_on_note(struct rules *r, const struct sysmon_note *n) {
         if (!r->busy) rules_prove(r);
         return;
     }
-    if (n->event == 16 && filehash_compare(&r->kept.hash, slice_str(n->hash)) != FILEHASH_SAME) on_other_file(r, n);
+    if (n->event == 16) {
+        enum filehash_answer a = filehash_compare(&r->kept.hash, slice_str(n->hash));
+        /* Sysmon for Linux often says no hash, and its copy tells as much. */
+        if (a == FILEHASH_OTHER || (a == FILEHASH_NONE && r->o.system == SYSMON_ON_WINDOWS)) on_other_file(r, n);
+    }
     if (n->event != 1 && r->look_at > rules_now(r) + RULES_PROVE_LOOK_MS)
         r->look_at = rules_now(r) + RULES_PROVE_LOOK_MS;
 }

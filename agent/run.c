@@ -167,7 +167,9 @@ static void rules_looked(void *ctx, const struct sysmon *s) {
 }
 
 static void rules_changed(void *ctx) {
-    uplink_rules_changed(((struct run *)ctx)->uplink);
+    struct run *r = ctx;
+    r->status_at = 0; /* soon */
+    uplink_rules_changed(r->uplink);
 }
 
 static void offered(void *ctx, struct slice offer) {

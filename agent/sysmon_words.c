@@ -9,7 +9,8 @@
 
 enum where { BEGINS, HAS };
 
-/* The first that fits a line says what it means; order matters. */
+/* The first that fits a line says what it means, and the first line with a complaint what is wrong; but its usage text, which comes on
+ * another stream and so may come first, only when nothing else does. */
 static const struct complaint {
     enum where where;
     const char *words;
@@ -41,8 +42,8 @@ static const struct complaint {
     {BEGINS, "Archive directory must be", SYSMON_REFUSED, NULL},
     {BEGINS, "FieldSizes ", SYSMON_REFUSED, NULL},
     {BEGINS, "Failed to ", SYSMON_REFUSED, NULL},
-    {BEGINS, "Usage", SYSMON_REFUSED, "it did not understand what it was asked"},
 };
+static const struct complaint usage = {BEGINS, "Usage", SYSMON_REFUSED, "it did not understand what it was asked"};
 
 static bool starts_nocase(struct slice line, const char *words) {
     size_t n = strlen(words);
@@ -97,14 +98,16 @@ static void complain(struct sysmon_verdict *v, const struct complaint *c, struct
 }
 
 void sysmon_words_judge(struct slice lines, enum sysmon_system system, int exit_code, struct sysmon_verdict *ret) {
-    struct sysmon_verdict v = {.answer = SYSMON_ACCEPTED};
+    struct sysmon_verdict v = {.answer = SYSMON_ACCEPTED}, odd = v;
     struct slice rest = lines, line, last = {NULL, 0};
     while (v.answer == SYSMON_ACCEPTED && next_line(&rest, &line)) {
         last = line;
+        if (fits(line, &usage)) complain(&odd, &usage, line, (struct slice){NULL, 0});
         for (size_t i = 0; i < sizeof complaints / sizeof *complaints && v.answer == SYSMON_ACCEPTED; i++) {
             if (fits(line, &complaints[i])) complain(&v, &complaints[i], line, rest);
         }
     }
+    if (v.answer == SYSMON_ACCEPTED) v = odd;
     *ret = v;
     if (v.answer != SYSMON_ACCEPTED) return;
     bool updated = slice_eq_nocase(last, SLICE_LIT(UPDATED));
