@@ -31,11 +31,15 @@ static struct place here(struct builder *b) {
     return config_place(&b->cursor, offset_of(b));
 }
 
-static void stop(struct builder *b, enum status st, const char *why) {
+static void stop_at(struct builder *b, struct place at, enum status st, const char *why) {
     if (b->st) return;
     b->st = error_set(b->err, st, "%s", why);
-    b->st_at = here(b);
+    b->st_at = at;
     XML_StopParser(b->expat, XML_FALSE);
+}
+
+static void stop(struct builder *b, enum status st, const char *why) {
+    if (!b->st) stop_at(b, here(b), st, why);
 }
 
 static struct slice keep(struct builder *b, struct slice s) {
@@ -186,7 +190,11 @@ static void XMLCALL on_doctype(void *ctx, const XML_Char *name, const XML_Char *
     (void)sysid;
     (void)pubid;
     (void)internal;
-    stop(ctx, ST_DENIED, "a DOCTYPE is not taken: it could define entities, and Sysmon needs none");
+    struct builder *b = ctx;
+    size_t at = offset_of(b); /* somewhere in it */
+    while (at > b->start && !slice_starts(slice_from(b->doc->text, at), SLICE_LIT("<!DOCTYPE"))) at--;
+    stop_at(b, config_place(&b->cursor, at), ST_DENIED,
+            "a DOCTYPE is not taken: it could define entities, and Sysmon needs none");
 }
 
 static enum status well_formed(struct builder *b) {

@@ -16,6 +16,7 @@ const struct finding_code finding_codes[] = {
 };
 const size_t n_finding_codes = CODE_COUNT;
 
+static char *format(const char *fmt, va_list ap) PRINTF_LIKE(1, 0);
 static char *format(const char *fmt, va_list ap) {
     char text[1024];
     vsnprintf(text, sizeof text, fmt, ap);
