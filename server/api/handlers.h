@@ -12,6 +12,18 @@ enum step approve_step(struct call *c, struct buf *out, struct error *err);
 enum step tags_step(struct call *c, struct buf *out, struct error *err);
 enum step pending_step(struct call *c, struct buf *out, struct error *err);
 enum step audit_step(struct call *c, struct buf *out, struct error *err);
+/* handlers_rules.c */
+enum step rulesets_step(struct call *c, struct buf *out, struct error *err);
+enum step ruleset_step(struct call *c, struct buf *out, struct error *err);
+enum step revision_step(struct call *c, struct buf *out, struct error *err);
+enum step push_step(struct call *c, struct buf *out, struct error *err);
+enum step check_step(struct call *c, struct buf *out, struct error *err);
+enum step diff_step(struct call *c, struct buf *out, struct error *err);
+/* handlers_groups.c */
+enum step groups_step(struct call *c, struct buf *out, struct error *err);
+enum step group_step(struct call *c, struct buf *out, struct error *err);
+enum step group_set_step(struct call *c, struct buf *out, struct error *err);
+enum step group_unassign_step(struct call *c, struct buf *out, struct error *err);
 /* handlers_tokens.c */
 enum step tokens_step(struct call *c, struct buf *out, struct error *err);
 enum step token_create_step(struct call *c, struct buf *out, struct error *err);

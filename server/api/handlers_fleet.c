@@ -2,8 +2,10 @@
 #include "handlers.h"
 #include "batch.h"
 #include "clock.h"
+#include "groups.h"
 #include "jout.h"
 #include "ledger.h"
+#include "log.h"
 #include "mem.h"
 
 #include <yyjson.h>
@@ -37,10 +39,52 @@ static void put_host(struct buf *out, const struct fleet_host *h) {
     jout_real(out, "events_per_s", h->events_per_s);
 }
 
+static void put_ref(struct buf *out, const char *key, const char *ruleset, uint32_t revision, uint64_t serial) {
+    if (!*ruleset) {
+        jout_null(out, key);
+        return;
+    }
+    jout_object(out, key);
+    jout_str(out, "ruleset", ruleset);
+    jout_uint(out, "revision", revision);
+    jout_uint(out, "serial", serial);
+    jout_close(out, '}');
+}
+
+static void put_rules(struct buf *out, const struct host_rules *r, bool in_full) {
+    char evidence[80];
+    rules_evidence_text(r->evidence, evidence, sizeof evidence);
+    jout_object(out, "rules");
+    jout_str(out, "is", host_rules_word(r));
+    jout_str(out, "group", r->group);
+    put_ref(out, "want", r->want, r->want_revision, r->want_serial);
+    put_ref(out, "has", r->has, r->has_revision, r->has_serial);
+    jout_str(out, "state", rules_state_name(r->state));
+    jout_str(out, "evidence", evidence);
+    jout_str(out, "reason", r->reason);
+    if (in_full) jout_str(out, "words", r->words);
+    jout_time(out, "since", r->since);
+    jout_uint(out, "rollout", r->rollout);
+    jout_bool(out, "takes_rules", r->takes_rules);
+    jout_close(out, '}');
+    jout_object(out, "sysmon");
+    jout_str(out, "state", sysmon_state_name(r->sysmon.state));
+    jout_str(out, "version", r->sysmon.version);
+    jout_str(out, "schema", r->sysmon.schema);
+    jout_str(out, "service", r->sysmon.service);
+    jout_str(out, "driver", r->sysmon.driver);
+    jout_bool(out, "inbox", r->sysmon.inbox);
+    jout_str(out, "config_hash", r->sysmon.config_hash);
+    jout_str(out, "cannot_apply", r->sysmon.cannot_apply);
+    jout_time(out, "event_16", r->sysmon.event_16);
+    jout_close(out, '}');
+}
+
 struct host_list {
     struct fleet_host *hosts;
     size_t n, at;
     uint64_t silent_since; /* only hosts last seen before; 0: all */
+    const char *rules;     /* only hosts with this word for their rules; NULL: all */
 };
 
 static void free_hosts(void *state) {
@@ -49,12 +93,31 @@ static void free_hosts(void *state) {
     mem_free(l);
 }
 
+static enum status check_rules_word(const char *word, struct error *err) {
+    if (!word || strcmp(word, "behind") == 0) return ST_OK;
+    for (uint32_t i = RULES_NONE; i <= RULES_DRIFTED; i++) {
+        if (strcmp(word, rules_state_name(i)) == 0) return ST_OK;
+    }
+    return error_set(
+        err, ST_INVALID,
+        "rules is none, received, applied, loaded, failed, refused, drifted, or behind for hosts that have not "
+        "what they shall have; not %s",
+        log_peer(slice_str(word)));
+}
+
+/* Those with that state; or those that have not what they shall have, whatever their state. */
+static bool is_wanted(const struct host_rules *r, const char *word) {
+    return !word || strcmp(word, "behind") == 0 ? !word || r->behind : strcmp(word, rules_state_name(r->state)) == 0;
+}
+
 static enum status begin_hosts(struct call *c, struct error *err) {
     uint64_t silent_s = 0, now = clock_wall();
     enum status st = call_uint(c, "silent_s", &silent_s, err);
     if (!st && silent_s > now / FILETIME_SECOND) st = error_set(err, ST_INVALID, "silent_s is too large");
+    if (!st) st = check_rules_word(call_param(c, "rules"), err);
     if (st) return st;
     struct host_list *l = mem_zalloc(sizeof *l);
+    l->rules = call_param(c, "rules");
     l->n = fleet_hosts(c->common->o->fleet, &l->hosts);
     if (silent_s) l->silent_since = now - silent_s * FILETIME_SECOND;
     c->state = l;
@@ -69,11 +132,17 @@ enum step hosts_step(struct call *c, struct buf *out, struct error *err) {
     const char *group = call_param(c, "group");
     for (; l->at < l->n && out->len < CALL_PIECE; l->at++) {
         const struct fleet_host *h = &l->hosts[l->at];
-        if (group && strcmp(group, h->group ? h->group : "") != 0) continue;
+        if (group && !rulebook_is_member(group, h->group, h->tags, h->n_tags)) continue;
         if (l->silent_since && (h->connected || h->last_seen >= l->silent_since)) continue;
-        jout_object(out, NULL);
-        put_host(out, h);
-        jout_line(out);
+        struct host_rules r;
+        rollouts_host(c->common->o->rollouts, h->id, &r);
+        if (is_wanted(&r, l->rules)) {
+            jout_object(out, NULL);
+            put_host(out, h);
+            put_rules(out, &r, false);
+            jout_line(out);
+        }
+        host_rules_free(&r);
     }
     return l->at < l->n ? STEP_MORE : STEP_END;
 }
@@ -100,6 +169,7 @@ static void put_stream(struct buf *out, const struct db_stream *s) {
 
 enum step host_step(struct call *c, struct buf *out, struct error *err) {
     struct fleet_host h;
+    struct host_rules r;
     struct db_stream *streams;
     size_t n;
     enum status st = call_host(c, &h, err);
@@ -108,6 +178,10 @@ enum step host_step(struct call *c, struct buf *out, struct error *err) {
     if (!st) {
         jout_object(out, NULL);
         put_host(out, &h);
+        put_host_groups(out, c->common->o->book, &h);
+        rollouts_host(c->common->o->rollouts, h.id, &r);
+        put_rules(out, &r, true);
+        host_rules_free(&r);
         jout_array(out, "streams");
         for (size_t i = 0; i < n; i++) put_stream(out, &streams[i]);
         jout_close(out, ']');
@@ -120,8 +194,9 @@ enum step host_step(struct call *c, struct buf *out, struct error *err) {
 
 /* ---- changes ---- */
 
-static enum step done(struct buf *out, enum status st, struct error *err) {
+static enum step done(struct call *c, struct buf *out, enum status st, struct error *err) {
     if (st) return call_fail(err, st);
+    rollouts_changed(c->common->o->rollouts); /* who may connect, or who is in which group */
     buf_str(out, "{}\n");
     return STEP_END;
 }
@@ -140,7 +215,7 @@ enum step revoke_step(struct call *c, struct buf *out, struct error *err) {
         fleet_host_free(&h);
     }
     yyjson_doc_free(doc);
-    return done(out, st, err);
+    return done(c, out, st, err);
 }
 
 enum step approve_step(struct call *c, struct buf *out, struct error *err) {
@@ -149,7 +224,7 @@ enum step approve_step(struct call *c, struct buf *out, struct error *err) {
     enum status st = call_json(c, keys, &doc, err);
     yyjson_doc_free(doc);
     if (!st) st = fleet_host_approve(c->common->o->fleet, c->actor, slice_str(c->words[0]), err);
-    return done(out, st, err);
+    return done(c, out, st, err);
 }
 
 #define MAX_TAGS 64
@@ -186,7 +261,7 @@ enum step tags_step(struct call *c, struct buf *out, struct error *err) {
         fleet_host_free(&h);
     }
     yyjson_doc_free(doc);
-    return done(out, st, err);
+    return done(c, out, st, err);
 }
 
 /* ---- pending ---- */

@@ -48,6 +48,17 @@ static void put_hosts(struct fleet *f, struct buf *out) {
     jout_close(out, '}');
 }
 
+static void put_rules(struct rollouts *r, struct buf *out) {
+    struct rollouts_counts n;
+    rollouts_count(r, &n);
+    jout_object(out, "rules");
+    for (uint32_t i = RULES_NONE; i <= RULES_DRIFTED; i++) jout_uint(out, rules_state_name(i), n.by_state[i]);
+    jout_uint(out, "behind", n.behind);
+    jout_uint(out, "rollouts_running", n.running);
+    jout_uint(out, "rollouts_halted", n.halted);
+    jout_close(out, '}');
+}
+
 static void put_writer(const struct writer_state *w, struct buf *out) {
     jout_object(out, "writer");
     jout_uint(out, "commits", w->n_commits);
@@ -127,6 +138,7 @@ enum step status_step(struct call *c, struct buf *out, struct error *err) {
     jout_real(out, "per_s", v->events_per_s);
     jout_close(out, '}');
     put_hosts(c->common->o->fleet, out);
+    put_rules(c->common->o->rollouts, out);
     put_writer(&v->writer, out);
     put_store(v, out);
     put_partitions(c->common->o->db, out);
@@ -182,6 +194,17 @@ static void put_gauges(struct buf *out, const struct stats_view *v) {
     put_single(out, "digest_lag_packs", "gauge", "packs that are not indexed yet", (double)v->digest_lag_packs);
 }
 
+static void put_rules_metrics(struct rollouts *r, struct buf *out) {
+    struct rollouts_counts n;
+    rollouts_count(r, &n);
+    put_metric(out, "hosts_rules", "gauge", "hosts by what they say of their rules");
+    for (uint32_t i = RULES_NONE; i <= RULES_DRIFTED; i++)
+        buf_printf(out, "haechi_hosts_rules{state=\"%s\"} %zu\n", rules_state_name(i), n.by_state[i]);
+    put_single(out, "hosts_rules_behind", "gauge", "hosts that have not the rules they shall have", (double)n.behind);
+    put_single(out, "rollouts_running", "gauge", "rollouts that run", (double)n.running);
+    put_single(out, "rollouts_halted", "gauge", "rollouts that were halted", (double)n.halted);
+}
+
 enum step metrics_step(struct call *c, struct buf *out, struct error *err) {
     struct stats_view *v = mem_zalloc(sizeof *v);
     struct host_counts n = count_hosts(c->common->o->fleet);
@@ -200,6 +223,7 @@ enum step metrics_step(struct call *c, struct buf *out, struct error *err) {
     put_single(out, "hosts_connected", "gauge", "hosts connected", (double)n.connected);
     put_single(out, "hosts_held", "gauge", "hosts held after a clone alarm", (double)n.held);
     put_single(out, "hosts_pending", "gauge", "enrolments that wait for approval", (double)n.pending);
+    put_rules_metrics(c->common->o->rollouts, out);
     put_commits(out, &v->writer);
     put_metric(out, "thread_cpu_seconds_total", "counter", "CPU time by thread");
     for (size_t i = 0; i < v->n_threads; i++) {

@@ -43,9 +43,23 @@ void jout_uint(struct buf *out, const char *key, uint64_t value) {
     buf_printf(out, "%llu", (unsigned long long)value);
 }
 
+void jout_int(struct buf *out, const char *key, int64_t value) {
+    put_key(out, key);
+    buf_printf(out, "%lld", (long long)value);
+}
+
 void jout_real(struct buf *out, const char *key, double value) {
     put_key(out, key);
     buf_printf(out, "%.3f", value == value && value < 1e18 && value > -1e18 ? value : 0.0);
+}
+
+void jout_version(struct buf *out, const char *key, uint32_t hundredths) {
+    if (!hundredths) {
+        jout_null(out, key);
+        return;
+    }
+    put_key(out, key);
+    buf_printf(out, "\"%lu.%02lu\"", (unsigned long)hundredths / 100, (unsigned long)hundredths % 100);
 }
 
 void jout_bool(struct buf *out, const char *key, bool value) {

@@ -24,6 +24,7 @@ static const struct {
               {414, "URI Too Long"},
               {415, "Unsupported Media Type"},
               {417, "Expectation Failed"},
+              {422, "Unprocessable Content"},
               {431, "Request Header Fields Too Large"},
               {500, "Internal Server Error"},
               {501, "Not Implemented"},
@@ -81,10 +82,15 @@ void reply_last_chunk(struct buf *out, const char *trailer, uint64_t value) {
     buf_str(out, "\r\n");
 }
 
-void reply_problem(struct buf *out, int http, const char *detail) {
+void reply_problem_begin(struct buf *out, int http, const char *detail) {
     buf_printf(out, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"", title_of(http), http);
     text_json(out, slice_str(detail));
-    buf_str(out, "\"}\n");
+    buf_byte(out, '"');
+}
+
+void reply_problem(struct buf *out, int http, const char *detail) {
+    reply_problem_begin(out, http, detail);
+    buf_str(out, "}\n");
 }
 
 int reply_http_of(enum status st) {

@@ -22,6 +22,8 @@ void reply_last_chunk(struct buf *out, const char *trailer, uint64_t value); /* 
 #define REPLY_PROBLEM "application/problem+json"
 /* RFC 9457: {"type":"about:blank","title":...,"status":...,"detail":...} and a newline. */
 void reply_problem(struct buf *out, int http, const char *detail);
+/* The same, open for more members: the caller ends the object and the line. */
+void reply_problem_begin(struct buf *out, int http, const char *detail);
 int reply_http_of(enum status st); /* 400, 404, 409, 503, ... 500 */
 
 #endif

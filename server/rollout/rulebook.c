@@ -1,4 +1,5 @@
 /* The rulebook: revisions, kept byte for byte under their digest. */
+#include "canary.h"
 #include "log.h"
 #include "mem.h"
 #include "rulebook_internal.h"
@@ -7,16 +8,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-
-bool rulebook_name_is_fit(struct slice name) {
-    if (!name.len || name.len > RULEBOOK_NAME_MAX) return false;
-    for (size_t i = 0; i < name.len; i++) {
-        char c = slice_lower(name.p[i]);
-        bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (!plain && (i == 0 || !c || !strchr("._-", c))) return false;
-    }
-    return true;
-}
 
 /* ---- snapshots ---- */
 
@@ -159,7 +150,7 @@ MUST_USE enum status rulebook_xml(struct rulebook *b, const char *name, uint32_t
 
 static enum status check_new(const char *name, const char *comment, struct slice xml, const char *canary,
                              struct error *err) {
-    if (!rulebook_name_is_fit(slice_str(name))) {
+    if (!ruleset_name_is_fit(slice_str(name))) {
         return error_set(err, ST_INVALID, "'%s' is no name for a ruleset: letters, digits and . _ - only, at most %d",
                          log_peer(slice_str(name)), RULEBOOK_NAME_MAX);
     }
@@ -190,6 +181,17 @@ static enum status choose_number(struct rulebook *b, struct fleet_txn *t, struct
     return r->revision ? ST_OK : error_set(err, ST_FULL, "%s has no number left for another revision", r->name);
 }
 
+/* A canary that names another revision would prove the wrong one. */
+static enum status check_canary(const struct revision *r, struct error *err) {
+    char own[RULESET_CANARY_MAX];
+    ruleset_canary_name(r->name, r->revision, own);
+    if (!r->canary || strncmp(r->canary, CANARY_NAME_PREFIX, strlen(CANARY_NAME_PREFIX)) != 0) return ST_OK;
+    if (strcmp(r->canary, own) == 0) return ST_OK;
+    return error_set(err, ST_EXISTS,
+                     "its canary rule is named %s, and this becomes %s: take that rule out, or push again",
+                     log_peer(slice_str(r->canary)), own);
+}
+
 static enum status commit_revision(struct rulebook *b, struct revision *r, struct slice zstd, struct error *err) {
     struct fleet_txn *t = NULL;
     struct buf row = {0}, detail = {0};
@@ -197,6 +199,7 @@ static enum status commit_revision(struct rulebook *b, struct revision *r, struc
     uint8_t key[BOOK_KEY_MAX];
     enum status st = fleet_begin(b->db, &t, err);
     if (!st) st = choose_number(b, t, r, err);
+    if (!st) st = check_canary(r, err);
     if (!st) {
         book_row_revision(r, &row);
         snprintf(object, sizeof object, "%s@%lu", r->name, (unsigned long)r->revision);

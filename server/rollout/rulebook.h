@@ -10,9 +10,10 @@
 
 #include "check.h"
 #include "fleet.h"
+#include "ref.h"
 
 #define RULEBOOK_DEFAULT_GROUP "default"
-#define RULEBOOK_NAME_MAX 63 /* letters, digits, '.', '_', '-'; begins with a letter or digit */
+#define RULEBOOK_NAME_MAX RULESET_NAME_MAX
 
 #define RULEBOOK_COMMENT_MAX 1000 /* bytes of UTF-8 */
 #define RULEBOOK_CANARY_MAX 255
@@ -21,8 +22,6 @@
 struct rulebook;
 MUST_USE enum status rulebook_open(struct db *db, struct fleet *fleet, struct rulebook **ret, struct error *err);
 void rulebook_close(struct rulebook **b);
-
-bool rulebook_name_is_fit(struct slice name);
 
 /* ---- revisions ---- */
 
@@ -40,7 +39,8 @@ void revision_free(struct revision *r);
 void revisions_free(struct revision *r, size_t n);
 
 /* A new revision with exactly these bytes, which the caller has checked. The same bytes as the newest revision's: that one again (no new
- * row). canary: the RuleName that is in them, or NULL. */
+ * row). canary: the RuleName that is in them, or NULL; one of ours (ruleset_canary_name) that names another revision than this
+ * becomes is ST_EXISTS. */
 MUST_USE enum status rulebook_add(struct rulebook *b, const char *actor, const char *name, const char *comment,
                                   struct slice xml, uint32_t schema, const char *canary, struct revision *ret,
                                   struct error *err);
@@ -67,6 +67,9 @@ void groups_free(struct group *g, size_t n);
 /* By precedence, the highest first: those that have something of their own, and every word that a host bears. */
 size_t rulebook_groups(struct rulebook *b, struct group **ret);
 /* A group that is not known yet has no hosts, precedence 0 and no ruleset. ST_INVALID: no name for a group. */
+/* Of a host: the groups it is in, all that are known of here, in the order in which they count. */
+size_t rulebook_groups_of(struct rulebook *b, const char *host_group, char *const *tags, size_t n_tags,
+                          struct group **ret);
 MUST_USE enum status rulebook_group_get(struct rulebook *b, const char *name, struct group *ret, struct error *err);
 /* NULL: stays as it is. Heal is part of what is signed: where a ruleset is assigned, its order is made anew. */
 MUST_USE enum status rulebook_group_set(struct rulebook *b, const char *actor, const char *name,

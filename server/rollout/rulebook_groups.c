@@ -165,6 +165,22 @@ size_t rulebook_groups(struct rulebook *b, struct group **ret) {
     return n;
 }
 
+size_t rulebook_groups_of(struct rulebook *b, const char *host_group, char *const *tags, size_t n_tags,
+                          struct group **ret) {
+    size_t n = 0, cap = 0;
+    struct group *list = NULL;
+    uv_rwlock_rdlock(&b->lock);
+    for (size_t i = 0; i < b->n_groups; i++) {
+        const struct book_group *g = b->groups[i];
+        if (!rulebook_is_member(g->name, host_group, tags, n_tags)) continue;
+        mem_grow((void **)&list, n, &cap, sizeof *list);
+        copy(g, g->name, &list[n++]);
+    }
+    uv_rwlock_rdunlock(&b->lock);
+    *ret = list;
+    return n;
+}
+
 MUST_USE enum status rulebook_group_get(struct rulebook *b, const char *name, struct group *ret, struct error *err) {
     struct fleet_host *hosts;
     enum status st = check_name(name, err);

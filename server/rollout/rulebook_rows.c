@@ -17,7 +17,7 @@ struct slice book_key(const char *name, uint32_t revision, uint8_t out[BOOK_KEY_
 static bool key_parse(struct slice key, char name[RULEBOOK_NAME_MAX + 1], uint32_t *ret_revision) {
     if (key.len < 6 || key.len > BOOK_KEY_MAX || key.p[key.len - 5] != 0) return false;
     struct slice n = slice_head(key, key.len - 5);
-    if (!rulebook_name_is_fit(n)) return false;
+    if (!ruleset_name_is_fit(n)) return false;
     memcpy(name, n.p, n.len);
     name[n.len] = 0;
     *ret_revision = 0;

@@ -135,11 +135,11 @@ static void names(void **state) {
     char name[70];
     memset(name, 'n', sizeof name);
     name[63] = 0;
-    assert_true(rulebook_name_is_fit(slice_str(name)));
+    assert_true(ruleset_name_is_fit(slice_str(name)));
     name[63] = 'n';
     name[64] = 0;
-    assert_false(rulebook_name_is_fit(slice_str(name)));
-    assert_false(rulebook_name_is_fit(slice_of("a\0b", 3)));
+    assert_false(ruleset_name_is_fit(slice_str(name)));
+    assert_false(ruleset_name_is_fit(slice_of("a\0b", 3)));
 }
 
 static void caps(void **state) {
