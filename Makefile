@@ -491,7 +491,7 @@ bench:
 	@for b in $(BENCHES); do echo "== $$b"; $(BUILDROOT)/release/$$b || exit 1; done
 	@for b in $(wildcard tests/bench/*.sh); do echo "== $$b"; HAECHI_BIN='$(BUILDROOT)/release' $$b || exit 1; done
 
-OUR_C   = $(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(STORAGE_SRC) $(SERVER_SRC) $(CLI_SRC) $(LOAD_SRC) $(MAIN_SRC)
+OUR_C   = $(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(STORAGE_SRC) $(RULES_SRC) $(SERVER_SRC) $(CLI_SRC) $(LOAD_SRC) $(MAIN_SRC)
 ALL_OUR := $(shell find proto agent storage server tests -name '*.[ch]' 2>/dev/null)
 TIDY    = $(OUR_C:%.c=$(OBJ)/tidy/%.ok)
 lint:
@@ -521,12 +521,13 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 COMPLETIONS = $(PREFIX)/share/bash-completion/completions
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 \
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(addprefix $(DESTDIR)$(PREFIX)/share/man/,man1 man7 man8) \
 	    $(DESTDIR)$(COMPLETIONS) $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/doc/haechi \
 	    $(DESTDIR)$(SYSCONFDIR)/haechi $(DESTDIR)$(SYSCONFDIR)/sysusers.d
 	install -m 755 $(OBJ)/haechi $(wildcard $(OBJ)/haechi-load) $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(OBJ)/haechid $(OBJ)/haechi-agent $(DESTDIR)$(PREFIX)/sbin/
 	for f in $(wildcard deploy/man/*.1); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man1/; done
+	for f in $(wildcard deploy/man/*.7); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man7/; done
 	for f in $(wildcard deploy/man/*.8); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man8/; done
 	install -m 644 deploy/completion/haechi.bash $(DESTDIR)$(COMPLETIONS)/haechi
 	for p in haechid haechi-agent haechi-load; do ln -sf haechi $(DESTDIR)$(COMPLETIONS)/$$p; done
