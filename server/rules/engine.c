@@ -32,11 +32,10 @@ const char *engine_reason_name(enum engine_reason r) {
 
 struct engine *engine_new(const struct ruleset *r) {
     struct engine *e = mem_zalloc(sizeof *e);
-    size_t cells = ENGINE_MAX_CELLS;
     e->ruleset = r;
     arena_init(&e->arena, ENGINE_ARENA_CAP);
     for (uint32_t id = 1; id <= ENGINE_MAX_ID; id++) {
-        struct program *p = e->programs[id] = program_new(r, id, &e->arena, &cells);
+        struct program *p = e->programs[id] = program_new(r, id, &e->arena);
         if (!p) continue;
         if (p->n_atoms > e->max_atoms) e->max_atoms = p->n_atoms;
         if (p->n_terms > e->max_terms) e->max_terms = p->n_terms;
@@ -151,7 +150,7 @@ static const struct term *try_and_block(struct engine_scratch *s, const struct p
 static void find_patterns(struct engine_scratch *s, const struct program *p, struct match_sink *sink) {
     for (size_t slot = 0; slot < p->n_slots; slot++) {
         const struct matcher *m = p->matchers[slot];
-        if (m && s->values[slot].p) { matcher_run(m, value_of(s, p, (uint32_t)slot, matcher_wants_folded(m)), sink); }
+        if (m && s->values[slot].p) matcher_run(m, value_of(s, p, (uint32_t)slot, false), sink);
     }
 }
 

@@ -314,7 +314,7 @@ static int by_slot(const void *pa, const void *pb) {
     return (a->p.id > b->p.id) - (a->p.id < b->p.id);
 }
 
-static void make_matchers(struct compiler *c, size_t *cells) {
+static void make_matchers(struct compiler *c) {
     struct program *p = c->p;
     struct match_pattern *patterns = mem_alloc(mem_mul(p->n_atoms, sizeof *patterns));
     p->matchers = mem_zalloc(mem_mul(p->n_slots, sizeof(struct matcher *)));
@@ -323,7 +323,7 @@ static void make_matchers(struct compiler *c, size_t *cells) {
         uint32_t slot = c->atoms[at].slot;
         size_t n = 0;
         while (at < p->n_atoms && c->atoms[at].slot == slot) patterns[n++] = c->atoms[at++].p;
-        p->matchers[slot] = matcher_new(patterns, n, cells);
+        p->matchers[slot] = matcher_new(patterns, n);
     }
     mem_free(patterns);
 }
@@ -334,7 +334,7 @@ static bool is_for(const struct rule_block *b, uint32_t event_id) {
     return *id != 0;
 }
 
-struct program *program_new(const struct ruleset *r, uint32_t event_id, struct arena *a, size_t *cells) {
+struct program *program_new(const struct ruleset *r, uint32_t event_id, struct arena *a) {
     size_t n_blocks = 0, n_terms = 0, n_entries = 0;
     for (size_t i = 0; i < r->n_blocks; i++) {
         if (!is_for(&r->blocks[i], event_id)) continue;
@@ -353,7 +353,7 @@ struct program *program_new(const struct ruleset *r, uint32_t event_id, struct a
         }
     }
     plan_wakes(&c);
-    make_matchers(&c, cells);
+    make_matchers(&c);
     mem_free(c.atoms);
     mem_free(c.table);
     return c.p;

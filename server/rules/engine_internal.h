@@ -7,7 +7,6 @@
 
 #define NO_SLOT UINT32_MAX
 #define ENGINE_MAX_ID 255u
-#define ENGINE_MAX_CELLS (8u * 1024 * 1024) /* of all matchers' tables */
 #define ENGINE_ARENA_CAP (64u * 1024 * 1024)
 
 enum entry_test {
@@ -69,7 +68,7 @@ struct engine {
 };
 
 /* The program of an event id; NULL when no block is for it. */
-struct program *program_new(const struct ruleset *r, uint32_t event_id, struct arena *a, size_t *cells);
+struct program *program_new(const struct ruleset *r, uint32_t event_id, struct arena *a);
 void program_free(struct program **p);
 
 #endif

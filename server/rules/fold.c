@@ -58,7 +58,12 @@ void fold_text(struct slice text, uint8_t *out) {
 }
 
 bool fold_is_ascii(struct slice text) {
-    uint8_t any = 0;
-    for (size_t i = 0; i < text.len; i++) any |= text.p[i];
-    return any < 0x80;
+    uint64_t any = 0, eight;
+    size_t i = 0;
+    for (; i + sizeof eight <= text.len; i += sizeof eight) {
+        memcpy(&eight, text.p + i, sizeof eight);
+        any |= eight;
+    }
+    for (; i < text.len; i++) any |= text.p[i];
+    return (any & UINT64_C(0x8080808080808080)) == 0;
 }

@@ -1,15 +1,12 @@
 /* Many patterns against one text in one go: which of them hold. Values of one field of a ruleset become one matcher.
  *
- * What is anchored at the beginning or the end is found by walking two tries (from the front, from the back) as far as they
- * go; what may lie anywhere by one pass of an Aho-Corasick automaton. ASCII case is folded by the tables; text with other
- * letters is folded first (fold.h). What the tables have no room for is tried one by one. Pure; a
- * matcher is immutable. */
+ * Every pattern is found by its rarest four bytes (two, when it is shorter than four), wherever it is anchored: at each place of a text a
+ * bit says whether some pattern may have these there, and only then patterns are compared. The places do not depend on each
+ * other, so this costs about half a nanosecond a byte however many patterns there are. Pure; a matcher is immutable. */
 #ifndef HAECHI_MATCHER_H
 #define HAECHI_MATCHER_H
 
 #include "slice.h"
-
-#define MATCHER_MAX_CELLS (2u * 1024 * 1024) /* of one table, 4 bytes each */
 
 enum match_kind {
     MATCH_IS,
@@ -20,14 +17,13 @@ enum match_kind {
 };
 
 struct match_pattern {
-    struct slice text; /* folded; the caller keeps it alive */
+    struct slice text; /* folded (fold.h); the caller keeps it alive */
     enum match_kind kind;
     uint32_t id;
 };
 
 struct matcher;
-/* *cells: how many cells it may have, less what it took afterwards. */
-struct matcher *matcher_new(const struct match_pattern *patterns, size_t n, size_t *cells);
+struct matcher *matcher_new(const struct match_pattern *patterns, size_t n);
 void matcher_free(struct matcher **m);
 
 struct match_sink { /* the caller's */
@@ -36,12 +32,11 @@ struct match_sink { /* the caller's */
     uint32_t *hits; /* room for every id */
     size_t n;
 };
-bool matcher_wants_folded(const struct matcher *m);
-/* Adds the ids of the patterns that hold to the sink, each once for a mark. `text`: folded; ASCII may come as it is unless
- * matcher_wants_folded. */
+/* Adds the ids of the patterns that hold to the sink, each once for a mark. `text`: folded, or any ASCII, whose case is folded on
+ * the way. */
 void matcher_run(const struct matcher *m, struct slice text, struct match_sink *sink);
 
-/* One pattern alone; both folded. */
+/* One pattern alone; the text as above. */
 bool match_one(enum match_kind kind, struct slice pattern, struct slice text);
 
 #endif
