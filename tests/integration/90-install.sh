@@ -14,7 +14,7 @@ for f in bin/haechi bin/haechi-load sbin/haechid sbin/haechi-agent; do
     same "$f --version: lines" 1 "$(echo "$version" | wc -l)"
     contains "$f --version" "$version" "${f#*/} $(haechid --version | sed 's/.* //')"
 done
-for f in man1/haechi.1 man1/haechi-agent.1 man1/haechi-load.1 man8/haechid.8; do
+for f in man1/haechi.1 man1/haechi-agent.1 man1/haechi-load.1 man7/haechi-rules.7 man8/haechid.8; do
     [ -s "$D/usr/share/man/$f" ] || fail "$f is not there"
 done
 for program in haechi haechi-agent haechid haechi-load; do # bash-completion looks for a file of the program's name
