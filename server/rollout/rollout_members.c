@@ -409,6 +409,7 @@ static const struct order *due(struct rollouts *r, struct member *m) {
     }
     if (m->sent == w.order->serial) return NULL;
     m->sent = m->highest = w.order->serial;
+    m->asked = 0;
     m->refused = false;
     m->dirty = true;
     if (w.by_rollout) track(m, w.team->rollout, r->o.now());

@@ -46,6 +46,17 @@ static const struct arg_option option_table[] = {
         "make so many events into batches before the clock starts (--events, or --rate times --seconds, or a million)"),
     OPTION("quiet", ARG_FLAG, quiet, NULL, "no line of progress"),
     OPTION("rate", ARG_UINT, swarm.rate, "N", "events a second of all agents together; else as fast as acks come"),
+    OPTION("rules-bad", ARG_UINT, swarm.rules.bad, "N", "rules go wrong with revision N only"),
+    OPTION("rules-delay", ARG_UINT, swarm.rules.delay_ms, "MS", "milliseconds from an offer of rules to loaded (500)"),
+    OPTION("rules-drift", ARG_UINT, swarm.rules.drift, "PERCENT",
+           "of the agents load rules and then find others in force"),
+    OPTION("rules-fail", ARG_UINT, swarm.rules.fail, "PERCENT", "of the agents fail to load rules"),
+    OPTION("rules-hang", ARG_UINT, swarm.rules.hang, "PERCENT", "of the agents never say how it ended"),
+    OPTION("rules-lose", ARG_UINT, swarm.rules.lose, "PERCENT", "of the agents load rules and then lose Sysmon"),
+    OPTION("rules-rate", ARG_UINT, swarm.rules.rate_percent, "PERCENT",
+           "event rate that agents claim once rules are loaded, of the one before (100)"),
+    OPTION("rules-silent", ARG_UINT, swarm.rules.silent, "PERCENT",
+           "of the agents go away when they are offered rules"),
     OPTION("seconds", ARG_UINT, swarm.seconds, "N", "end after so many seconds (10, unless --events is given)"),
     OPTION("state", ARG_STRING, swarm.state, "DIR", "keep keys and certificates there, and use those that are there"),
     OPTION("threads", ARG_UINT, threads, "N", "threads that prepare batches (as many as processors)"),
@@ -96,6 +107,12 @@ static enum status check(struct options *o, struct error *err) {
                          (unsigned long long)o->agents);
     }
     struct swarm_options *s = &o->swarm;
+    const struct rules_options *r = &s->rules;
+    if (r->fail > 100 || r->silent > 100 || r->drift > 100 || r->lose > 100 || r->hang > 100 ||
+        r->fail + r->silent + r->drift + r->lose + r->hang > 100)
+        return error_set(err, ST_INVALID, "the shares of agents whose rules go wrong are at most 100 together");
+    if (r->delay_ms > 3600000 || r->rate_percent > 1000000)
+        return error_set(err, ST_INVALID, "--rules-delay is at most an hour, --rules-rate at most 1000000");
     if (!s->events && !s->seconds) s->seconds = DEFAULT_SECONDS;
     if (!s->prepared) {
         uint64_t likely = s->rate && s->seconds && s->rate < MAX_AHEAD / s->seconds ? s->rate * s->seconds : MAX_AHEAD;
@@ -152,6 +169,7 @@ static int run(struct options *o) {
 
 int main(int argc, char **argv) {
     struct options o = {.agents = 100, .at_once = 32, .batch = 100, .max_events = 100000};
+    o.swarm.rules = (struct rules_options){.delay_ms = 500, .rate = 10, .rate_percent = 100};
     struct arg_list words = {0};
     struct error err = {0};
     signal(SIGPIPE, SIG_IGN);

@@ -33,6 +33,10 @@ void report_text(struct buf *out, const struct swarm_report *r) {
                r->agents, r->opening_s, per((double)(r->welcomes + r->enrolled), r->opening_s));
     buf_printf(out, " (%" PRIu64 " enrolled, %" PRIu64 " reconnects, %" PRIu64 " refused)\n", r->enrolled,
                r->reconnects, r->failed);
+    if (r->rules_offers) {
+        buf_printf(out, "rules           %" PRIu64 " offers, loaded %" PRIu64 " times\n", r->rules_offers,
+                   r->rules_loaded);
+    }
     if (r->prepared_events > 0) {
         buf_printf(out, "made ahead      %.0f events in %.1f s; %" PRIu64 " batches were made while sending\n",
                    r->prepared_events, r->preparing_s, r->live_batches);
@@ -81,6 +85,7 @@ void report_json(struct buf *out, const struct swarm_report *r) {
                per((double)r->sent_bytes, (double)r->sent_events));
     buf_printf(out, ",\"ack_ms\":{\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f}", ms_at(r, 0.5), ms_at(r, 0.9),
                ms_at(r, 0.99), (double)r->latency_us.max / 1000);
+    buf_printf(out, ",\"rules_offers\":%" PRIu64 ",\"rules_loaded\":%" PRIu64, r->rules_offers, r->rules_loaded);
     buf_printf(out, ",\"cpu_s\":%.3f,\"rss_bytes\":%" PRIu64, r->cpu_s, r->rss_bytes);
     put_text(out, "first_rejection", r->rejection);
     put_text(out, "last_trouble", r->trouble);

@@ -4,7 +4,6 @@
 #include "clock.h"
 #include "log.h"
 #include "mem.h"
-#include "rules_state.h"
 #include "msg.h"
 
 #include <assert.h>
@@ -185,13 +184,12 @@ static void say_hello(struct sim *s) {
     m.os = text_field("simulated host");
     m.hostname = entry(s)->name;
     m.machine_id = msg_bytes(slice_str(entry(s)->name));
-    Haechi__Sysmon sysmon = HAECHI__SYSMON__INIT;
-    sysmon.state = SYSMON_RUNNING;
-    sysmon.version = text_field("15.15");
-    sysmon.schema = text_field("4.90");
-    sysmon.service = text_field("Sysmon64");
-    sysmon.driver = text_field("SysmonDrv");
+    Haechi__Sysmon sysmon;
+    Haechi__RulesStatus rules;
+    sim_rules_sysmon(&s->rules, &sysmon);
+    sim_rules_status(&s->rules, &rules);
     m.sysmon = &sysmon;
+    if (s->rules.has) m.rules = &rules;
     m.channels = list;
     m.n_channels = t->n_channels;
     m.time = clock_wall();
@@ -370,6 +368,54 @@ static void on_goodbye(struct sim *s, struct slice body) {
     hang_up(s, ST_CLOSED, reason, false);
 }
 
+/* ---- rules ---- */
+
+static void say_rules(struct sim *s) {
+    Haechi__RulesStatus m;
+    sim_rules_status(&s->rules, &m);
+    send_message(s, FRAME_RULES_STATUS, &m.base);
+}
+
+static void on_offer(struct sim *s, struct slice body) {
+    struct sim_counts *n = &s->w->counts;
+    n->rules_offers++;
+    if (!sim_rules_offer(&s->rules, s->w->rules, body, &s->w->arena, now_ms(s), clock_wall())) {
+        trouble(s, "", "an offer of rules that cannot be read");
+        hang_up(s, ST_PROTO, "bad offer", false);
+        return;
+    }
+    say_rules(s);
+}
+
+static void heartbeat(struct sim *s, uint64_t now) {
+    Haechi__Heartbeat m = HAECHI__HEARTBEAT__INIT;
+    Haechi__Sysmon sysmon;
+    Haechi__RulesStatus rules;
+    sim_rules_sysmon(&s->rules, &sysmon);
+    sim_rules_status(&s->rules, &rules);
+    m.time = clock_wall();
+    m.events_per_s = sim_rules_rate(&s->rules, s->w->rules);
+    m.sysmon = &sysmon;
+    if (s->rules.has) m.rules = &rules;
+    s->heartbeat_at_ms = now + s->heartbeat_ms;
+    send_message(s, FRAME_HEARTBEAT, &m.base);
+}
+
+static void rules_tick(struct sim *s, uint64_t now) {
+    uint32_t was = s->rules.state;
+    if (!sim_rules_tick(&s->rules, s->w->rules, s->index, now, clock_wall())) return;
+    if (s->rules.goes_away) { /* and stays away */
+        s->retry_at_ms = UINT64_MAX;
+        hang_up(s, ST_CLOSED, "fell silent", false);
+        return;
+    }
+    s->w->counts.rules_loaded += s->rules.state == RULES_LOADED && was != RULES_LOADED;
+    if (s->rules.lost_sysmon)
+        heartbeat(s, now);
+    else
+        say_rules(s);
+}
+
 static void on_frame(struct sim *s, enum frame_type t, struct slice body) {
     arena_reset(&s->w->arena);
     if (t == FRAME_GOODBYE) {
@@ -380,6 +426,8 @@ static void on_frame(struct sim *s, enum frame_type t, struct slice body) {
         on_welcome(s, body);
     } else if (s->state == SIM_READY && t == FRAME_ACK) {
         on_ack(s, body);
+    } else if (s->state == SIM_READY && t == FRAME_RULES_OFFER) {
+        on_offer(s, body);
     } else if (s->state != SIM_READY || t != FRAME_HEARTBEAT_REPLY) {
         trouble(s, frame_name(t), "out of turn");
         hang_up(s, ST_PROTO, "out of turn", false);
@@ -449,7 +497,7 @@ static void on_closed(struct conn *c, void *owner, enum status why, const char *
             return;
         }
         if (s->state != SIM_CLOSING) trouble(s, "", *text ? text : status_text(why));
-        if (was_up || s->placed) s->w->counts.reconnects++;
+        if (was_up || s->placed) s->w->counts.reconnects += !s->rules.goes_away;
         back_off(s);
     }
     sim_enter(s, SIM_WAITING);
@@ -459,7 +507,7 @@ static void on_closed(struct conn *c, void *owner, enum status why, const char *
 static const struct conn_events events = {on_open, on_data, on_drained, NULL, on_closed};
 
 bool sim_wants_open(const struct sim *s, uint64_t now) {
-    return s->state == SIM_WAITING && !s->opening && now >= s->retry_at_ms;
+    return s->state == SIM_WAITING && !s->opening && now >= s->retry_at_ms && !s->rules.goes_away;
 }
 
 static enum status make_tls(struct sim *s, struct error *err) {
@@ -491,11 +539,9 @@ void sim_open(struct sim *s) {
 }
 
 void sim_tick(struct sim *s, uint64_t now) {
-    if (s->state == SIM_READY && now >= s->heartbeat_at_ms) {
-        Haechi__Heartbeat m = HAECHI__HEARTBEAT__INIT;
-        m.time = clock_wall();
-        s->heartbeat_at_ms = now + s->heartbeat_ms;
-        send_message(s, FRAME_HEARTBEAT, &m.base);
+    if (s->state == SIM_READY) {
+        if (now >= s->heartbeat_at_ms) heartbeat(s, now);
+        rules_tick(s, now);
     } else if ((s->state == SIM_ENROLLING || s->state == SIM_GREETING) && s->deadline_ms && now >= s->deadline_ms) {
         trouble(s, "", "the collector does not answer");
         hang_up(s, ST_TIMEOUT, "no answer", false);

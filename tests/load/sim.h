@@ -10,6 +10,7 @@
 #include "histogram.h"
 #include "keys.h"
 #include "press.h"
+#include "sim_rules.h"
 #include "token.h"
 
 enum sim_state {
@@ -26,6 +27,7 @@ struct sim_counts {
     uint64_t sent_events, sent_batches, sent_bytes; /* each batch once */
     uint64_t acked_events, acked_batches, rejected_events, rejected_batches, resent_batches;
     uint64_t enrolled, welcomes, reconnects, failed; /* failed: sims that were refused for good */
+    uint64_t rules_offers, rules_loaded;
     uint64_t last_ack_us;
     struct histogram latency_us; /* from the first sending to the ack */
 };
@@ -39,7 +41,8 @@ struct sim_world {
     uint16_t port;
     const struct token *token; /* NULL: hosts that are not enrolled fail */
     struct tls_config *enroll_tls;
-    struct keys *keys;  /* gets the CA and what each host is given */
+    struct keys *keys; /* gets the CA and what each host is given */
+    const struct rules_options *rules;
     uint32_t window;    /* batches that a sim leaves unacknowledged at most; 0: all that is granted */
     struct arena arena; /* of one message */
     struct sim_counts counts;
@@ -70,6 +73,7 @@ struct sim {
     uint64_t retry_at_ms, deadline_ms, heartbeat_ms, heartbeat_at_ms;
     unsigned failures;
     uint8_t instance[16];
+    struct sim_rules rules;
 };
 
 /* keys->entries[index] is its identity. The reel's label and position are the caller's to set, its ids are set by the

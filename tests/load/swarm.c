@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 
 #define PACE_MS 1u
-#define TICK_MS 500u
+#define TICK_MS 100u
 #define STUCK_MS 60000u        /* without anything happening, what is missing is given up */
 #define STUCK_REFUSED_MS 5000u /* the same when agents were refused for good: it is theirs that is missing */
 #define MAX_THREADS 64u
@@ -294,6 +294,8 @@ static void fill_report(const struct swarm *w, struct swarm_report *r) {
                                .welcomes = n->welcomes,
                                .reconnects = n->reconnects,
                                .failed = n->failed,
+                               .rules_offers = n->rules_offers,
+                               .rules_loaded = n->rules_loaded,
                                .seconds = w->begin_us ? (double)(end - w->begin_us) / 1e6 : 0,
                                .opening_s = (double)((w->opened_us ? w->opened_us : now_us()) - w->opening_us) / 1e6,
                                .preparing_s = (double)w->preparing_us / 1e6,
@@ -422,6 +424,7 @@ enum status swarm_run(const struct swarm_options *o, swarm_progress_fn progress,
     w->world.tape = o->tape;
     w->world.keys = &w->keys;
     w->world.window = o->window;
+    w->world.rules = &o->rules;
     w->world.ctx = w;
     w->world.next = next;
     w->world.settled = on_settled;

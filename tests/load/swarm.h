@@ -4,6 +4,7 @@
 #define LOAD_SWARM_H
 
 #include "histogram.h"
+#include "sim_rules.h"
 #include "tape.h"
 
 struct swarm_options {
@@ -19,7 +20,8 @@ struct swarm_options {
     uint64_t seconds;  /* 0: no limit */
     uint64_t prepared; /* events made into batches before the clock starts */
     unsigned threads;  /* that make them */
-    bool hold;         /* connect and heartbeat, send nothing */
+    struct rules_options rules;
+    bool hold; /* connect and heartbeat, send nothing */
     /* Shell commands, for measuring: when all are up and the prepared batches are made, just before the clock starts;
      * after the last ack, before the goodbyes. NULL: none. */
     const char *before, *after;
@@ -30,7 +32,7 @@ struct swarm_report {
     uint64_t sent_events, sent_batches, sent_bytes;
     uint64_t acked_events, acked_batches, rejected_events, rejected_batches, resent_batches, live_batches;
     uint64_t lost_events; /* sent, and neither acknowledged nor rejected */
-    uint64_t enrolled, welcomes, reconnects, failed;
+    uint64_t enrolled, welcomes, reconnects, failed, rules_offers, rules_loaded;
     double seconds, opening_s, enrolling_s, preparing_s, prepared_events;
     double cpu_s; /* of this process while the clock ran */
     uint64_t rss_bytes;
