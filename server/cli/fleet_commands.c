@@ -1,6 +1,7 @@
 /* token, hosts, host, audit. */
 #include "commands.h"
 #include "mem.h"
+#include "text.h"
 #include "table.h"
 
 #include <stdio.h>
@@ -113,7 +114,7 @@ static enum status run_token_revoke(struct client *c, const void *options, const
 
 struct hosts {
     struct common common;
-    const char *group, *silent_for;
+    const char *group, *silent_for, *rules;
     bool silent, pending;
 };
 
@@ -121,10 +122,24 @@ static const struct arg_option hosts_options[] = {
     {"group", ARG_STRING, offsetof(struct hosts, group), "GROUP", "only hosts of this group"},
     {"silent", ARG_FLAG, offsetof(struct hosts, silent), NULL, "only hosts that were not heard of for 15 minutes"},
     {"silent-for", ARG_STRING, offsetof(struct hosts, silent_for), "TIME", "the same for another time: 1h, 2d"},
+    {"rules", ARG_STRING, offsetof(struct hosts, rules), "STATE",
+     "only hosts whose rules are none, received, applied, loaded, failed, refused, drifted, or behind what they shall be"},
     {"pending", ARG_FLAG, offsetof(struct hosts, pending), NULL, "enrolments that wait for: haechi host approve"},
     OPTION_JSON,
     OPTION_API,
 };
+
+/* "base@3 loaded", "base@4 behind" */
+static void rules_cell(struct table *t, yyjson_val *rules) {
+    yyjson_val *has = yyjson_obj_get(rules, "has"), *want = yyjson_obj_get(rules, "want");
+    yyjson_val *shown = yyjson_is_obj(want) ? want : has;
+    struct slice set = json_text(shown, "ruleset"), is = json_text(rules, "is");
+    if (yyjson_is_obj(shown))
+        table_cellf(t, "%.*s@%llu %.*s", (int)set.len, (const char *)set.p,
+                    (unsigned long long)json_uint(shown, "revision"), (int)is.len, (const char *)is.p);
+    else
+        table_cell(t, SLICE_LIT(""));
+}
 
 static void host_row(struct table *t, yyjson_val *o) {
     char time[24], rate[32];
@@ -138,6 +153,7 @@ static void host_row(struct table *t, yyjson_val *o) {
     snprintf(rate, sizeof rate, "%.1f", yyjson_get_num(yyjson_obj_get(o, "events_per_s")));
     table_cell(t, slice_str(rate));
     table_cellf(t, "%llu", (unsigned long long)json_uint(o, "backlog_events"));
+    rules_cell(t, yyjson_obj_get(o, "rules"));
     table_cell(t, json_text(o, "agent_version"));
     table_cell(t, json_text(o, "os"));
 }
@@ -152,8 +168,8 @@ static void pending_row(struct table *t, yyjson_val *o) {
 }
 
 static enum status run_hosts(struct client *c, const void *options, const struct arg_list *words, struct error *err) {
-    static const char *const heads[] = {">ID",       "HOST",     "GROUP", "STATE",  "LAST SEEN (UTC)",
-                                        ">EVENTS/S", ">BACKLOG", "AGENT", "SYSTEM", NULL};
+    static const char *const heads[] = {">ID",   "HOST",  "GROUP",  "STATE", "LAST SEEN (UTC)", ">EVENTS/S", ">BACKLOG",
+                                        "RULES", "AGENT", "SYSTEM", NULL};
     static const char *const pending_heads[] = {"KEY", "HOST", "FROM", "SINCE (UTC)", "SYSTEM", NULL};
     const struct hosts *o = options;
     (void)words;
@@ -168,6 +184,7 @@ static enum status run_hosts(struct client *c, const void *options, const struct
         url_begin(&url, "/api/v1/hosts");
         url_param(&url, "group", o->group);
         url_param_uint(&url, "silent_s", silent_s);
+        url_param(&url, "rules", o->rules);
         st = print_list(c, &url, o->common.json, heads, host_row, err);
     }
     buf_free(&url);
@@ -204,6 +221,53 @@ static void print_streams(yyjson_val *streams) {
     table_free(&t);
 }
 
+static void print_ref(const char *label, yyjson_val *ref) {
+    struct slice set = json_text(ref, "ruleset");
+    if (set.len) {
+        printf("%-15s %.*s@%llu (order %llu)\n", label, (int)set.len, (const char *)set.p,
+               (unsigned long long)json_uint(ref, "revision"), (unsigned long long)json_uint(ref, "serial"));
+    }
+}
+
+static void print_rules(yyjson_val *r) {
+    char time[24];
+    struct slice words = json_text(r, "words");
+    print_member("rules of group", json_text(r, "group"));
+    print_ref("  shall have", yyjson_obj_get(r, "want"));
+    print_ref("  has", yyjson_obj_get(r, "has"));
+    if (json_uint(r, "rollout")) printf("%-15s %llu\n", "  by rollout", (unsigned long long)json_uint(r, "rollout"));
+    print_member("  state", json_text(r, "state"));
+    if (yyjson_is_obj(yyjson_obj_get(r, "has"))) print_member("  since", json_time(r, "since", time));
+    print_member("  seen by", json_text(r, "evidence"));
+    print_member("  because", json_text(r, "reason"));
+    const char *label = "  Sysmon says";
+    while (words.len) { /* a line at a time, and none of it able to move a cursor */
+        const uint8_t *end = memchr(words.p, '\n', words.len);
+        struct slice line = slice_head(words, end ? (size_t)(end - words.p) : words.len);
+        struct buf clean = {0};
+        text_printable(&clean, line, SIZE_MAX);
+        if (clean.len) printf("%-15s %s\n", label, buf_cstr(&clean));
+        if (clean.len) label = "";
+        buf_free(&clean);
+        words = slice_from(words, line.len + (end != NULL));
+    }
+}
+
+static void print_sysmon(yyjson_val *s) {
+    char time[24];
+    struct slice service = json_text(s, "service"), driver = json_text(s, "driver"), schema = json_text(s, "schema");
+    print_member("Sysmon", json_text(s, "state"));
+    print_member("  version", json_text(s, "version"));
+    print_member("  schema", schema);
+    if (service.len || driver.len)
+        printf("%-15s %.*s%s%.*s%s\n", "  service", (int)service.len, (const char *)service.p,
+               driver.len ? ", driver " : "", (int)driver.len, (const char *)driver.p,
+               json_bool(s, "inbox") ? ", part of Windows" : "");
+    print_member("  config hash", json_text(s, "config_hash"));
+    print_member("  cannot", json_text(s, "cannot_apply"));
+    if (!yyjson_is_null(yyjson_obj_get(s, "event_16"))) print_member("  event 16", json_time(s, "event_16", time));
+}
+
 static void print_host(yyjson_val *o) {
     char time[24];
     yyjson_val *tag;
@@ -222,8 +286,8 @@ static void print_host(yyjson_val *o) {
     print_member("system", json_text(o, "os"));
     print_member("domain", json_text(o, "domain"));
     print_member("agent", json_text(o, "agent_version"));
-    print_member("Sysmon", json_text(o, "sysmon_version"));
-    print_member("Sysmon schema", json_text(o, "sysmon_schema"));
+    print_sysmon(yyjson_obj_get(o, "sysmon"));
+    print_rules(yyjson_obj_get(o, "rules"));
     print_member("enrolled", json_time(o, "enrolled", time));
     print_member("certificate", json_text(o, "cert_serial"));
     print_member("  good until", json_time(o, "cert_not_after", time));
@@ -358,7 +422,8 @@ const struct command fleet_commands[] = {
      "make a token useless",
      sizeof(struct common),
      run_token_revoke},
-    {{"hosts", "[--group G] [--silent] [--pending] [--json]", "Lists the fleet's hosts.", OPTIONS(hosts_options), 0, 0},
+    {{"hosts", "[--group G] [--rules STATE] [--silent] [--pending] [--json]", "Lists the fleet's hosts.",
+      OPTIONS(hosts_options), 0, 0},
      "list hosts",
      sizeof(struct hosts),
      run_hosts},
