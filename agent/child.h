@@ -29,7 +29,7 @@ struct child_run {
 struct child_end {           /* zero, or owned: buf_free(&output) */
     struct buf output;       /* standard output and error in one, as they came */
     int exit_code;           /* Windows: as the process gave it; POSIX: 0 to 255 */
-    bool timed_out, gave_up; /* and was killed */
+    bool timed_out, gave_up; /* and was killed: exit_code says nothing */
     bool crashed;            /* ended by a signal or an exception; exit_code has its number */
     unsigned ran_ms;
 };

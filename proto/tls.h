@@ -101,9 +101,8 @@ MUST_USE enum status tls_make_csr(struct slice key_pem, const char *common_name,
 /* Facts of the first certificate in a PEM: common_name, serial, spki, not_after, and not_before. */
 MUST_USE enum status tls_certificate_facts(struct slice pem, struct tls_peer *ret, uint64_t *ret_not_before,
                                            struct error *err);
-/* ECDSA (an RSA CA that was supplied: PKCS #1 v1.5) over the SHA-256 of bytes, as ASN.1 DER. */
-MUST_USE enum status tls_sign(struct slice key_pem, struct slice bytes, struct buf *ret_der, struct error *err);
-/* ST_AUTH unless the key of one of the CAs in ca_pem made the signature; the certificates' dates do not matter. */
+/* ECDSA (of an RSA key: PKCS #1 v1.5) over the SHA-256 of bytes, in DER: server/fleet/ca.h makes them. ST_AUTH unless the key of one of the
+ * CAs in ca_pem did; their dates do not matter. */
 MUST_USE enum status tls_verify_signature(struct slice ca_pem, struct slice bytes, struct slice signature,
                                           struct error *err);
 void tls_random(void *out, size_t len); /* from the CSPRNG; aborts when it fails */

@@ -1,24 +1,7 @@
-/* Signatures over bytes, by a CA's key: what the collector orders of an agent outside a connection. No state. */
+/* Signatures of a CA over bytes: what a collector orders of an agent, whoever carries it. No state. */
 #include "tls_internal.h"
 
 #include <mbedtls/pk.h>
-
-MUST_USE enum status tls_sign(struct slice key_pem, struct slice bytes, struct buf *ret_der, struct error *err) {
-    mbedtls_pk_context key;
-    unsigned char sig[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
-    uint8_t hash[32];
-    size_t len = 0;
-    mbedtls_pk_init(&key);
-    tls_sha256(bytes, hash);
-    enum status st = tls_parse_key(key_pem, &key, err);
-    if (!st) {
-        int rc = mbedtls_pk_sign(&key, MBEDTLS_MD_SHA256, hash, sizeof hash, sig, sizeof sig, &len, tls_rng, NULL);
-        if (rc) st = tls_error(err, ST_TLS, rc, "cannot sign");
-    }
-    if (!st) buf_append(ret_der, sig, len);
-    mbedtls_pk_free(&key);
-    return st;
-}
 
 MUST_USE enum status tls_verify_signature(struct slice ca_pem, struct slice bytes, struct slice signature,
                                           struct error *err) {
