@@ -26,6 +26,9 @@
 #define SEEN_SLOTS (1u << 16) /* processes whose image was given since start: a lossy set */
 #define EVENT_START 1u
 #define EVENT_END 5u
+#define EVENT_SERVICE 4u
+#define EVENT_CONFIG 16u
+#define EVENT_ERROR 255u
 
 struct block { /* the one being digested */
     const struct db_block *at;
@@ -265,9 +268,16 @@ static enum status count_event(struct digest *d, struct block *b, uint32_t i, st
     return ST_OK;
 }
 
+/* What Sysmon says of itself, in the host's own log. */
+static bool is_of_sysmon_itself(const struct block *b, uint32_t id) {
+    return b->may_have_rules && (id == EVENT_SERVICE || id == EVENT_CONFIG || id == EVENT_ERROR) &&
+           !b->header.computer.len && !slice_eq_nocase(b->header.channel, SLICE_LIT("ForwardedEvents"));
+}
+
 static enum status digest_event(struct digest *d, struct block *b, uint32_t i, struct error *err) {
     uint32_t id = b->columns.event_id[i];
     bool fresh = false;
+    if (d->o.sysmon && is_of_sysmon_itself(b, id)) d->o.sysmon(d->o.sysmon_ctx, b->at->host, id, b->columns.time[i]);
     for (unsigned k = 0; k < b->columns.n_guids[i]; k++) {
         struct proc *p = &b->procs[b->columns.guid[i][k]];
         p->counts[id < PROC_MAX_EVENT_ID ? id : PROC_MAX_EVENT_ID]++;

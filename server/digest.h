@@ -30,6 +30,10 @@ struct digest_options {
      * quarantine, as it was received; digest thread. May be NULL. */
     void (*set_aside)(void *ctx, uint32_t host, struct slice block, uint32_t header_len, const char *why);
     void *set_aside_ctx;
+    /* Sysmon's service started or stopped (4), its configuration changed (16), it reported an error (255), on that host at that
+     * FILETIME; digest thread. Events may come again after a restart. May be NULL. */
+    void (*sysmon)(void *ctx, uint32_t host, uint32_t event_id, uint64_t time);
+    void *sysmon_ctx;
 };
 /* Refills storage's directory of blocks that are not indexed yet (so that queries see them at once), then starts. */
 MUST_USE enum status digest_start(const struct digest_options *o, struct digest **ret, struct error *err);

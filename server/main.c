@@ -305,6 +305,10 @@ static enum status open_fleet(struct collector *c, struct error *err) {
     return st;
 }
 
+static void on_sysmon(void *ctx, uint32_t host, uint32_t event_id, uint64_t time) {
+    rollouts_on_event(ctx, host, event_id, time);
+}
+
 static enum status open_ingest(struct collector *c, struct error *err) {
     const struct config *s = &c->conf;
     struct ingest_options o = {.db = c->db,
@@ -327,7 +331,9 @@ static enum status open_ingest(struct collector *c, struct error *err) {
                                .notice = on_notice,
                                .notice_ctx = c,
                                .set_aside = ingest_set_aside,
-                               .set_aside_ctx = c->ingest};
+                               .set_aside_ctx = c->ingest,
+                               .sysmon = on_sysmon,
+                               .sysmon_ctx = c->rollouts};
     st = digest_start(&d, &c->digest, err);
     if (st) return st;
     ingest_on_committed(c->ingest, digest_wake, c->digest);

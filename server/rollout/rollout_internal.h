@@ -68,6 +68,7 @@ struct member { /* a host */
     uint64_t rollout, offered_at, exposed_ms, hash;
     bool offered, excused, sysmon_ran, event_255;
     unsigned restarts;
+    uint64_t event_4;         /* the last one counted */
     double rate, rate_before; /* means: since the offer or since it loaded; before the offer */
     unsigned n_rate, n_before;
 };

@@ -379,7 +379,10 @@ void rollouts_on_event(struct rollouts *r, uint32_t host, uint32_t event_id, uin
     if (m && event_id == 16 && time > m->event_16) m->event_16 = time;
     if (m && m->offered && time > m->offered_at) {
         if (event_id == 255) m->event_255 = true;
-        if (event_id == 4) m->restarts++;
+        if (event_id == 4 && time > m->event_4) { /* after a restart of ours, events come again */
+            m->restarts++;
+            m->event_4 = time;
+        }
         m->dirty = true;
     }
     uv_mutex_unlock(&r->lock);

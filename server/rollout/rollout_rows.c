@@ -55,6 +55,7 @@ void row_member(const struct member *m, struct buf *out) {
         yyjson_mut_obj_add_bool(doc, o, "sysmon_ran", m->sysmon_ran);
         yyjson_mut_obj_add_bool(doc, o, "event_255", m->event_255);
         yyjson_mut_obj_add_uint(doc, o, "restarts", m->restarts);
+        yyjson_mut_obj_add_uint(doc, o, "event_4", m->event_4);
         yyjson_mut_obj_add_real(doc, o, "rate_before", m->rate_before);
         yyjson_mut_obj_add_uint(doc, o, "n_before", m->n_before);
     }
@@ -107,6 +108,7 @@ struct member *row_member_parse(struct slice key, struct slice json) {
         m->sysmon_ran = yyjson_get_bool(yyjson_obj_get(o, "sysmon_ran"));
         m->event_255 = yyjson_get_bool(yyjson_obj_get(o, "event_255"));
         m->restarts = (unsigned)row_uint(o, "restarts");
+        m->event_4 = row_uint(o, "event_4");
         m->rate_before = yyjson_get_num(yyjson_obj_get(o, "rate_before"));
         m->n_before = (unsigned)row_uint(o, "n_before");
     }
