@@ -11,6 +11,7 @@
 
 #define CONNECT_TIMEOUT_S 10L
 #define BODY_MAX (64u * 1024 * 1024)
+#define PROBLEM_MAX (1024u * 1024) /* a reply that is not 2xx */
 
 struct client {
     CURL *curl;
@@ -18,6 +19,7 @@ struct client {
     char *socket;  /* NULL: HTTPS */
     char *display; /* how the user named it */
     struct curl_slist *headers;
+    struct buf problem;   /* of the last request */
     struct error refused; /* why the address cannot be used: what the first request fails with */
 };
 
@@ -121,6 +123,7 @@ void client_close(struct client **pc) {
     mem_free(c->base);
     mem_free(c->socket);
     mem_free(c->display);
+    buf_free(&c->problem);
     mem_free(c);
     *pc = NULL;
 }
@@ -133,8 +136,7 @@ struct request {
     void *ctx;
     client_more_fn more;
     void *more_ctx;
-    struct buf out;     /* of the upload: what curl has not taken yet */
-    struct buf problem; /* a reply that is not 2xx */
+    struct buf out; /* of the upload: what curl has not taken yet */
     enum status stopped;
     struct error *err;
 };
@@ -144,7 +146,7 @@ static size_t on_write(char *p, size_t size, size_t n, void *arg) {
     long http = 0;
     curl_easy_getinfo(r->c->curl, CURLINFO_RESPONSE_CODE, &http);
     if (http < 200 || http > 299) {
-        if (r->problem.len + size * n <= 65536) buf_append(&r->problem, p, size * n);
+        if (r->c->problem.len + size * n <= PROBLEM_MAX) buf_append(&r->c->problem, p, size * n);
         return size * n;
     }
     r->stopped = r->on_bytes(r->ctx, slice_of(p, size * n));
@@ -185,13 +187,13 @@ static enum status unreachable(struct client *c, CURLcode rc, struct error *err)
 
 /* The detail of an RFC 9457 document. */
 static enum status problem(struct request *r, long http, struct error *err) {
-    enum status st = http == 404                  ? ST_NOTFOUND
-                     : http == 401                ? ST_AUTH
-                     : http == 403 || http == 409 ? ST_DENIED
-                     : http == 503                ? ST_BUSY
-                     : http < 500                 ? ST_INVALID
-                                                  : ST_IO;
-    yyjson_doc *doc = yyjson_read((const char *)r->problem.p, r->problem.len, 0);
+    enum status st = http == 404                                 ? ST_NOTFOUND
+                     : http == 401                               ? ST_AUTH
+                     : http == 403 || http == 409 || http == 422 ? ST_DENIED
+                     : http == 503                               ? ST_BUSY
+                     : http < 500                                ? ST_INVALID
+                                                                 : ST_IO;
+    yyjson_doc *doc = yyjson_read((const char *)r->c->problem.p, r->c->problem.len, 0);
     const char *detail = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "detail"));
     if (detail) {
         error_set(err, st, "%s", log_peer(slice_str(detail)));
@@ -206,6 +208,7 @@ static enum status perform(struct request *r, const char *method, struct buf *ur
                            struct error *err) {
     CURL *h = r->c->curl;
     if (r->c->refused.code) return error_set(err, r->c->refused.code, "%s", r->c->refused.msg);
+    buf_clear(&r->c->problem);
     struct buf full = {0};
     struct curl_slist *headers = NULL;
     for (struct curl_slist *s = r->c->headers; s; s = s->next) headers = curl_slist_append(headers, s->data);
@@ -237,7 +240,6 @@ static enum status perform(struct request *r, const char *method, struct buf *ur
     }
     curl_slist_free_all(headers);
     buf_free(&full);
-    buf_free(&r->problem);
     buf_free(&r->out);
     return st;
 }
@@ -256,25 +258,43 @@ MUST_USE enum status client_stream(struct client *c, struct buf *url, client_byt
     return perform(&r, "GET", url, NULL, err);
 }
 
-struct json_body {
-    struct slice json;
+struct whole_body {
+    struct slice bytes;
     bool sent;
 };
 
-static enum status send_json(void *ctx, struct buf *out, struct error *err) {
-    struct json_body *b = ctx;
+static enum status send_whole(void *ctx, struct buf *out, struct error *err) {
+    struct whole_body *b = ctx;
     (void)err;
-    if (!b->sent) buf_slice_append(out, b->json);
+    if (!b->sent) buf_slice_append(out, b->bytes);
     b->sent = true;
     return ST_OK;
 }
 
 static enum status post(struct client *c, struct buf *url, struct slice json, client_bytes_fn on_bytes, void *ctx,
                         struct error *err) {
-    struct json_body body = {json, false};
-    struct request r = {.c = c, .on_bytes = on_bytes, .ctx = ctx, .more = send_json, .more_ctx = &body, .err = err};
+    struct whole_body body = {json, false};
+    struct request r = {.c = c, .on_bytes = on_bytes, .ctx = ctx, .more = send_whole, .more_ctx = &body, .err = err};
     curl_easy_setopt(c->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)json.len);
     return perform(&r, "POST", url, "Content-Type: application/json", err);
+}
+
+MUST_USE enum status client_send(struct client *c, const char *method, struct buf *url, const char *type,
+                                 struct slice body, struct buf *ret_body, unsigned *ret_http, struct error *err) {
+    struct whole_body whole = {body, false};
+    struct request r = {.c = c, .on_bytes = keep, .ctx = ret_body, .more = send_whole, .more_ctx = &whole, .err = err};
+    char header[80];
+    long http = 0;
+    snprintf(header, sizeof header, "Content-Type: %s", type);
+    curl_easy_setopt(c->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)body.len);
+    enum status st = perform(&r, method, url, header, err);
+    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &http);
+    if (ret_http) *ret_http = (unsigned)http;
+    return st;
+}
+
+struct slice client_problem(const struct client *c) {
+    return buf_slice(&c->problem);
 }
 
 MUST_USE enum status client_post(struct client *c, struct buf *url, struct slice json, struct buf *ret_body,
@@ -323,6 +343,18 @@ MUST_USE enum status client_post_lines(struct client *c, struct buf *url, struct
                                        void *ctx, struct error *err) {
     struct lines l = {.on_line = on_line, .ctx = ctx};
     enum status st = post(c, url, json, split, &l, err);
+    buf_free(&l.rest);
+    return st;
+}
+
+MUST_USE enum status client_upload_lines(struct client *c, struct buf *url, const char *type, client_more_fn more,
+                                         void *more_ctx, client_line_fn on_line, void *ctx, struct error *err) {
+    struct lines l = {.on_line = on_line, .ctx = ctx};
+    struct request r = {.c = c, .on_bytes = split, .ctx = &l, .more = more, .more_ctx = more_ctx, .err = err};
+    char header[80];
+    snprintf(header, sizeof header, "Content-Type: %s", type);
+    curl_easy_setopt(c->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)-1);
+    enum status st = perform(&r, "POST", url, header, err);
     buf_free(&l.rest);
     return st;
 }

@@ -28,6 +28,12 @@ MUST_USE enum status client_get(struct client *c, struct buf *url, struct buf *r
 MUST_USE enum status client_post(struct client *c, struct buf *url, struct slice json, struct buf *ret_body,
                                  struct error *err);
 
+/* The same with any method and body. *ret_http (may be NULL): 201, 422 ... */
+MUST_USE enum status client_send(struct client *c, const char *method, struct buf *url, const char *type,
+                                 struct slice body, struct buf *ret_body, unsigned *ret_http, struct error *err);
+/* The whole problem document of the last request that was refused; empty: none. */
+struct slice client_problem(const struct client *c);
+
 /* The reply's bytes as they come. on_bytes returns other than ST_OK to stop: that is returned then. A stream that
  * breaks off in the middle is ST_IO, never a short success. */
 typedef enum status (*client_bytes_fn)(void *ctx, struct slice bytes);
@@ -44,5 +50,9 @@ MUST_USE enum status client_post_lines(struct client *c, struct buf *url, struct
 typedef enum status (*client_more_fn)(void *ctx, struct buf *out, struct error *err);
 MUST_USE enum status client_upload(struct client *c, struct buf *url, client_more_fn more, void *ctx,
                                    struct buf *ret_body, struct error *err);
+
+/* Sends what `more` gives as a body of that content type; the reply comes as lines. */
+MUST_USE enum status client_upload_lines(struct client *c, struct buf *url, const char *type, client_more_fn more,
+                                         void *more_ctx, client_line_fn on_line, void *ctx, struct error *err);
 
 #endif

@@ -34,7 +34,13 @@ extern const struct command fleet_commands[], event_commands[], store_commands[]
 extern const size_t n_fleet_commands, n_event_commands, n_store_commands, n_import_commands;
 /* Commands that have a file of their own each; NULL-terminated. */
 extern const struct command *const rules_commands[];
-extern const struct command rules_check_command;
+extern const struct command rules_push_command, rules_list_command, rules_show_command, rules_export_command,
+    rules_diff_command;
+extern const struct command groups_command, group_show_command, group_set_command, group_unassign_command;
+extern const struct command rules_check_command, rules_merge_command, rules_status_command, rules_halt_command,
+    rules_resume_command, rules_rollback_command;
+extern const struct command rules_simulate_command;
+extern const struct command rules_volume_command, rules_noisy_command;
 
 #define OPTIONS(table) (table), sizeof(table) / sizeof *(table)
 
@@ -65,6 +71,9 @@ MUST_USE enum status print_list(struct client *c, struct buf *url, bool json, co
                                 void (*row)(struct table *t, yyjson_val *o), struct error *err);
 /* "host            web-1": a line of what is known of one thing; nothing when the value is empty. */
 void print_member(const char *label, struct slice value);
+
+/* A configuration from a file, or from stdin when it is "-"; at most RULES_XML_MAX bytes. */
+MUST_USE enum status read_config(const char *path, struct buf *out, struct error *err);
 
 /* client_line_fn: prints the line on stdout; ST_CLOSED when stdout is gone. */
 enum status print_line(void *ctx, struct slice line);

@@ -1,8 +1,10 @@
 /* What the commands share: JSON lines, numbers for people, the progress bar. */
 #include "clock.h"
 #include "commands.h"
+#include "file.h"
 #include "log.h"
 #include "mem.h"
+#include "rules_state.h"
 #include "text.h"
 
 #include <stdio.h>
@@ -120,6 +122,16 @@ MUST_USE enum status print_list(struct client *c, struct buf *url, bool json, co
 
 void print_member(const char *label, struct slice value) {
     if (value.len) printf("%-15s %.*s\n", label, (int)value.len, (const char *)value.p);
+}
+
+MUST_USE enum status read_config(const char *path, struct buf *out, struct error *err) {
+    char part[65536];
+    if (strcmp(path, "-") != 0) return file_read(path, RULES_XML_MAX, out, err);
+    for (size_t n; (n = fread(part, 1, sizeof part, stdin)) > 0;) {
+        if (buf_try_append(out, part, n, RULES_XML_MAX))
+            return error_set(err, ST_TOOBIG, "more than %u bytes on stdin", RULES_XML_MAX);
+    }
+    return ferror(stdin) ? error_set(err, ST_IO, "cannot read stdin") : ST_OK;
 }
 
 enum status print_line(void *ctx, struct slice line) {

@@ -1,7 +1,7 @@
-/* rules check: the checker of the collector, on files here; no collector is asked. */
+/* rules check: the checker of the collector, on files here; a collector is asked only what a group's hosts run. */
 #include "check.h"
 #include "commands.h"
-#include "file.h"
+#include "group_commands.h"
 #include "mem.h"
 #include "text.h"
 
@@ -11,28 +11,21 @@
 
 struct rules_check {
     struct common common;
-    const char *schema;
+    const char *schema, *group;
     bool linux, codes, strict;
 };
 
 static const struct arg_option check_options[] = {
     {"schema", ARG_STRING, offsetof(struct rules_check, schema), "X.YY",
      "the lowest schema of the hosts that the files are for: what that Sysmon lacks is an error"},
+    {"group", ARG_STRING, offsetof(struct rules_check, group), "GROUP",
+     "ask the collector for the lowest schema of this group's hosts, and whether they run Linux"},
     {"linux", ARG_FLAG, offsetof(struct rules_check, linux), NULL, "the files are for Sysmon for Linux"},
     {"strict", ARG_FLAG, offsetof(struct rules_check, strict), NULL, "fail on warnings as well"},
     {"codes", ARG_FLAG, offsetof(struct rules_check, codes), NULL, "list the codes of all findings and what they mean"},
     OPTION_JSON,
     OPTION_API,
 };
-
-static enum status read_stdin(struct buf *out, struct error *err) {
-    char part[65536];
-    for (size_t n; (n = fread(part, 1, sizeof part, stdin)) > 0;) {
-        buf_append(out, part, n);
-        if (out->len > RULES_XML_MAX) return error_set(err, ST_TOOBIG, "more than %u bytes on stdin", RULES_XML_MAX);
-    }
-    return ferror(stdin) ? error_set(err, ST_IO, "cannot read stdin") : ST_OK;
-}
 
 struct totals {
     size_t files, errors, warnings;
@@ -44,7 +37,7 @@ static enum status check_file(const struct rules_check *o, const struct check_op
     struct buf bytes = {0}, out = {0}, name = {0};
     struct findings f;
     struct ruleset *r = NULL;
-    enum status st = is_stdin ? read_stdin(&bytes, err) : file_read(path, RULES_XML_MAX, &bytes, err);
+    enum status st = read_config(path, &bytes, err);
     if (!st) {
         text_printable(&name, slice_str(is_stdin ? "<stdin>" : path), SHOWN_NAME);
         (void)!ruleset_check(buf_slice(&bytes), co, &f, &r);
@@ -114,11 +107,14 @@ static enum status run_rules_check(struct client *c, const void *options, const 
     const struct rules_check *o = options;
     struct check_options co = {.linux = o->linux};
     struct totals t = {0};
-    (void)c;
     if (o->codes) return print_codes(o->common.json);
     if (!words->n) return error_set(err, ST_INVALID, "which file? \"-\" reads stdin");
     if (o->schema && !schema_version_parse(slice_str(o->schema), &co.lowest_schema)) {
         return error_set(err, ST_INVALID, "--schema takes a version, as in 4.90, not '%s'", o->schema);
+    }
+    if (o->group) {
+        enum status st = group_check_options(c, o->group, &co, err);
+        if (st) return st;
     }
     for (size_t i = 0; i < words->n; i++) {
         enum status st = check_file(o, &co, words->items[i], &t, err);
@@ -128,8 +124,8 @@ static enum status run_rules_check(struct client *c, const void *options, const 
 }
 
 const struct command rules_check_command = {
-    {"rules check", "[--schema X.YY] [--linux] FILE...",
-     "Checks Sysmon configurations, each for itself, without asking a collector. An error is what Sysmon refuses or leaves "
+    {"rules check", "[--group G|--schema X.YY] [--linux] FILE...",
+     "Checks Sysmon configurations, each for itself; no collector is asked without --group. An error is what Sysmon refuses or leaves "
      "out without a word; a warning is what it takes and hardly means. Each line names the place, what is wrong, what to "
      "write instead, and a code that does not change; --codes explains them. The file - is stdin. The exit status is 0 "
      "without errors, 1 with errors.",
