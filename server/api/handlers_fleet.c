@@ -178,8 +178,8 @@ enum step host_step(struct call *c, struct buf *out, struct error *err) {
     if (!st) {
         jout_object(out, NULL);
         put_host(out, &h);
-        put_host_groups(out, c->common->o->book, &h);
         rollouts_host(c->common->o->rollouts, h.id, &r);
+        put_host_groups(out, c->common->o->book, &h, r.group);
         put_rules(out, &r, true);
         host_rules_free(&r);
         jout_array(out, "streams");

@@ -78,9 +78,8 @@ static void put_group(struct buf *out, const struct group *g) {
     put_assigned(out, g);
 }
 
-void put_host_groups(struct buf *out, struct rulebook *book, const struct fleet_host *h) {
+void put_host_groups(struct buf *out, struct rulebook *book, const struct fleet_host *h, const char *deciding) {
     struct group *list;
-    bool decided = false;
     size_t n = rulebook_groups_of(book, h->group, h->tags, h->n_tags, &list);
     jout_array(out, "groups");
     for (size_t i = 0; i < n; i++) {
@@ -88,9 +87,8 @@ void put_host_groups(struct buf *out, struct rulebook *book, const struct fleet_
         jout_str(out, "group", list[i].name);
         jout_int(out, "precedence", list[i].precedence);
         put_assigned(out, &list[i]);
-        jout_bool(out, "decides", !decided && list[i].ruleset[0]);
+        jout_bool(out, "decides", strcmp(list[i].name, deciding) == 0);
         jout_close(out, '}');
-        decided = decided || list[i].ruleset[0];
     }
     jout_close(out, ']');
     groups_free(list, n);

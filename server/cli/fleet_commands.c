@@ -119,7 +119,7 @@ struct hosts {
 };
 
 static const struct arg_option hosts_options[] = {
-    {"group", ARG_STRING, offsetof(struct hosts, group), "GROUP", "only hosts of this group"},
+    {"group", ARG_STRING, offsetof(struct hosts, group), "GROUP", "only hosts of this group, by token or by tag"},
     {"silent", ARG_FLAG, offsetof(struct hosts, silent), NULL, "only hosts that were not heard of for 15 minutes"},
     {"silent-for", ARG_STRING, offsetof(struct hosts, silent_for), "TIME", "the same for another time: 1h, 2d"},
     {"rules", ARG_STRING, offsetof(struct hosts, rules), "STATE",
@@ -229,6 +229,25 @@ static void print_ref(const char *label, yyjson_val *ref) {
     }
 }
 
+/* The groups that count for its rules, in the order in which they do, and which of them decides. */
+static void print_groups(yyjson_val *groups) {
+    yyjson_val *g;
+    size_t i, n;
+    yyjson_arr_foreach(groups, i, n, g) {
+        struct slice name = json_text(g, "group"), set = json_text(g, "ruleset");
+        printf("%-15s %.*s", i ? "" : "rule groups", (int)name.len, (const char *)name.p);
+        if (slice_eq_str(name, "default"))
+            printf(", which comes last: ");
+        else
+            printf(", precedence %lld: ", (long long)yyjson_get_sint(yyjson_obj_get(g, "precedence")));
+        if (set.len)
+            printf("%.*s@%llu", (int)set.len, (const char *)set.p, (unsigned long long)json_uint(g, "revision"));
+        else
+            printf(json_bool(g, "decides") ? "rules on their way" : "no rules");
+        puts(json_bool(g, "decides") ? " (decides: the first that has rules)" : "");
+    }
+}
+
 static void print_rules(yyjson_val *r) {
     char time[24];
     struct slice words = json_text(r, "words");
@@ -287,6 +306,7 @@ static void print_host(yyjson_val *o) {
     print_member("domain", json_text(o, "domain"));
     print_member("agent", json_text(o, "agent_version"));
     print_sysmon(yyjson_obj_get(o, "sysmon"));
+    print_groups(yyjson_obj_get(o, "groups"));
     print_rules(yyjson_obj_get(o, "rules"));
     print_member("enrolled", json_time(o, "enrolled", time));
     print_member("certificate", json_text(o, "cert_serial"));

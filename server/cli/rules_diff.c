@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "config_text.h"
 #include "diff.h"
+#include "modules.h"
 #include "rules_words.h"
 
 #include <stdio.h>
@@ -20,6 +21,11 @@ MUST_USE enum status revision_bytes(struct client *c, const struct ruleset_ref *
     return st;
 }
 
+MUST_USE enum status file_bytes(const char *path, struct buf *out, struct error *err) {
+    if (strcmp(path, "-") != 0 && modules_is_folder(path)) return modules_merge(path, NULL, out, NULL, err);
+    return read_config(path, out, err);
+}
+
 static bool is_file(const char *word) {
     size_t len = strlen(word);
     return strcmp(word, "-") == 0 || strchr(word, '/') || (len > 4 && strcmp(word + len - 4, ".xml") == 0);
@@ -27,7 +33,7 @@ static bool is_file(const char *word) {
 
 MUST_USE enum status config_bytes(struct client *c, const char *word, struct buf *out, struct error *err) {
     struct ruleset_ref ref;
-    if (is_file(word)) return read_config(word, out, err);
+    if (is_file(word)) return file_bytes(word, out, err);
     enum status st = ruleset_ref_parse(slice_str(word), &ref, err);
     return st ? error_prefix(err, st, "'%s' is neither a file (write ./%s) nor a ruleset", word, word)
               : revision_bytes(c, &ref, out, err);
@@ -114,8 +120,8 @@ static enum status run_rules_diff(struct client *c, const void *options, const s
 const struct command rules_diff_command = {
     {"rules diff", "BEFORE AFTER [--lines] [--all] [--json]",
      "Shows what differs between two configurations by meaning: options, blocks and rules that were added, removed, changed "
-     "or moved, whatever the text looks like. Each side is NAME, NAME@REVISION, or a file (a word with a / or the ending "
-     ".xml, or - for stdin).",
+     "or moved, whatever the text looks like. Each side is NAME, NAME@REVISION, or a file or folder of "
+     "modules (a word with a / or the ending .xml, or - for stdin).",
      OPTIONS(diff_options), 2, 2},
     "compare two configurations",
     sizeof(struct rules_diff),

@@ -109,12 +109,18 @@ static enum status put_plan(const struct rules_push *o, struct json_body *b, str
 
 /* ---- check ---- */
 
-/* The file's name without folder and ending. */
+/* The file's name without folder and ending, or the folder's name. */
 static enum status choose_name(const struct rules_push *o, const char *path, char out[RULESET_NAME_MAX + 1],
                                struct error *err) {
-    const char *base = strrchr(path, '/');
-    base = o->name ? o->name : base ? base + 1 : path;
+    const char *base = o->name ? o->name : path;
     size_t len = strlen(base);
+    while (!o->name && len > 1 && base[len - 1] == '/') len--;
+    for (size_t i = len; !o->name && i-- > 0;) {
+        if (base[i] != '/') continue;
+        base += i + 1;
+        len -= i + 1;
+        break;
+    }
     if (!o->name && len > 4 && strcmp(base + len - 4, ".xml") == 0) len -= 4;
     if (!ruleset_name_is_fit(slice_of(base, len))) {
         return error_set(err, ST_INVALID,
@@ -288,7 +294,7 @@ static enum status run_rules_push(struct client *c, const void *options, const s
     char name[RULESET_NAME_MAX + 1];
     enum status st = put_plan(o, &plan, err);
     if (!st) st = choose_name(o, path, name, err);
-    if (!st) st = read_config(path, &xml, err);
+    if (!st) st = file_bytes(path, &xml, err);
     if (!st && o->group) st = group_check_options(c, o->group, &co, err);
     if (!st) st = check(&co, path, buf_slice(&xml), o->common.json, err);
     if (!st && !o->dry_run) st = push(c, o, name, buf_slice(&xml), &plan, err);
@@ -298,10 +304,11 @@ static enum status run_rules_push(struct client *c, const void *options, const s
 }
 
 const struct command rules_push_command = {
-    {"rules push", "FILE [--group G] [--waves 5,25,100] [--wait TIME] [--auto-rollback] [--canary] [--follow]",
+    {"rules push", "FILE|FOLDER [--group G] [--waves 5,25,100] [--wait TIME] [--auto-rollback] [--canary] [--follow]",
      "Checks a Sysmon configuration for the hosts of a group, stores it as a new revision of its ruleset, and rolls it out to "
      "the group in waves. Nothing is stored when the check finds an error; warnings go to stderr. The same bytes as the newest "
-     "revision's are that revision. The file - is stdin, and then needs --name.",
+     "revision's are that revision. A folder of modules is merged first, as by rules merge. The file - is stdin, and then "
+     "needs --name.",
      OPTIONS(push_options), 1, 1},
     "check, store and roll out a configuration",
     sizeof(struct rules_push),

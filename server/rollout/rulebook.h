@@ -67,7 +67,7 @@ void groups_free(struct group *g, size_t n);
 /* By precedence, the highest first: those that have something of their own, and every word that a host bears. */
 size_t rulebook_groups(struct rulebook *b, struct group **ret);
 /* A group that is not known yet has no hosts, precedence 0 and no ruleset. ST_INVALID: no name for a group. */
-/* Of a host: the groups it is in, all that are known of here, in the order in which they count. */
+/* Of a host: all groups it is in, default too, in the order in which they count. */
 size_t rulebook_groups_of(struct rulebook *b, const char *host_group, char *const *tags, size_t n_tags,
                           struct group **ret);
 MUST_USE enum status rulebook_group_get(struct rulebook *b, const char *name, struct group *ret, struct error *err);

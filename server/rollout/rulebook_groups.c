@@ -165,18 +165,23 @@ size_t rulebook_groups(struct rulebook *b, struct group **ret) {
     return n;
 }
 
+/* A copy of the group of that name, or one with nothing of its own, unless it is in the list. Under the lock. */
+static void add_word(const struct rulebook *b, const char *word, struct group **list, size_t *n, size_t *cap) {
+    if (!word || !name_is_fit(word) || find(*list, *n, word)) return;
+    mem_grow((void **)list, *n, cap, sizeof **list);
+    copy(groups_get(b, word), word, &(*list)[(*n)++]);
+}
+
 size_t rulebook_groups_of(struct rulebook *b, const char *host_group, char *const *tags, size_t n_tags,
                           struct group **ret) {
     size_t n = 0, cap = 0;
     struct group *list = NULL;
     uv_rwlock_rdlock(&b->lock);
-    for (size_t i = 0; i < b->n_groups; i++) {
-        const struct book_group *g = b->groups[i];
-        if (!rulebook_is_member(g->name, host_group, tags, n_tags)) continue;
-        mem_grow((void **)&list, n, &cap, sizeof *list);
-        copy(g, g->name, &list[n++]);
-    }
+    add_word(b, RULEBOOK_DEFAULT_GROUP, &list, &n, &cap);
+    add_word(b, host_group, &list, &n, &cap);
+    for (size_t i = 0; i < n_tags; i++) add_word(b, tags[i], &list, &n, &cap);
     uv_rwlock_rdunlock(&b->lock);
+    qsort(list, n, sizeof *list, by_order);
     *ret = list;
     return n;
 }

@@ -473,6 +473,12 @@ static void groups_count_their_hosts(void **state) {
         if (list[i].n_hosts != want[i].n_hosts) fail_msg("%s: %zu hosts", want[i].name, list[i].n_hosts);
     }
     groups_free(list, n);
+    n = rulebook_groups_of(w->book, "web", (char *const[]){(char *)"eu", (char *)"web", (char *)"x"}, 3, &list);
+    static const char *const of[] = {"eu", "web", "x", "default"};
+    assert_int_equal(n, 4);
+    for (size_t i = 0; i < n; i++) assert_string_equal(list[i].name, of[i]);
+    assert_int_equal(list[0].precedence, 7);
+    groups_free(list, n);
 }
 
 /* ---- damage ---- */
