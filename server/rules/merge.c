@@ -1,5 +1,5 @@
 /* Reads and checks the modules, collects their blocks by tag and direction, and writes each collection as one block. Written text is
- * escaped so that it reads back as it was; the result is read again before it is handed out. */
+ * escaped so that it reads back as it was; the result is checked again before it is handed out. */
 #include "merge.h"
 #include "check.h"
 #include "mem.h"
@@ -255,11 +255,11 @@ uint32_t ruleset_needs(const struct ruleset *r) {
     return needs;
 }
 
+/* The base's number unless something newer is used: a lower one suits more hosts. */
 static uint32_t schema_of(const struct merge *m) {
-    uint32_t version = SCHEMA_OLDEST;
-    if (m->has_base) return m->parts[0].rules->schema;
+    uint32_t version = m->has_base ? m->parts[0].rules->schema : SCHEMA_OLDEST;
     for (size_t i = 0; i < m->n_parts; i++) {
-        at_least(&version, m->parts[i].rules->schema);
+        if (!m->has_base) at_least(&version, m->parts[i].rules->schema);
         at_least(&version, ruleset_needs(m->parts[i].rules));
     }
     return version;
@@ -267,14 +267,14 @@ static uint32_t schema_of(const struct merge *m) {
 
 /* ---- all ---- */
 
-static void read_part(struct merge *m, struct part *p) {
+/* Complains of each error; *ret NULL: it is not understood. */
+static void check_bytes(struct merge *m, const char *name, struct slice bytes, struct ruleset **ret) {
     const struct check_options o = {0};
-    struct findings f, errors = {0};
-    (void)!ruleset_check(p->module->bytes, &o, &f, &p->rules);
+    struct findings f;
+    (void)!ruleset_check(bytes, &o, &f, ret);
     for (size_t i = 0; i < f.n; i++) {
-        if (f.list[i].kind != FINDING_ERROR) continue;
-        errors = (struct findings){.list = &f.list[i], .n = 1};
-        findings_text(&errors, p->module->name, m->complaints);
+        const struct findings one = {.list = &f.list[i], .n = 1};
+        if (f.list[i].kind == FINDING_ERROR) findings_text(&one, name, m->complaints);
     }
     m->n_complaints += f.n_errors;
     findings_free(&f);
@@ -310,14 +310,19 @@ MUST_USE enum status ruleset_merge(const struct merge_module *base, const struct
     m.parts[0].module = base;
     for (size_t i = 0; i < n; i++) m.parts[i + m.has_base].module = &modules[i];
     qsort(m.parts + m.has_base, n, sizeof *m.parts, by_name);
-    for (size_t i = 0; i < m.n_parts; i++) read_part(&m, &m.parts[i]);
-    if (!m.n_complaints) write_all(&m);
+    for (size_t i = 0; i < m.n_parts; i++) {
+        check_bytes(&m, m.parts[i].module->name, m.parts[i].module->bytes, &m.parts[i].rules);
+    }
+    if (!m.n_complaints) {
+        write_all(&m);
+        if (!m.n_complaints)
+            check_bytes(&m, "(merged)", buf_slice(&m.out), &again); /* modules of schemas that do not go together */
+    }
     if (m.n_complaints) {
         st = error_set(err, ST_INVALID, "the modules cannot be merged: %zu error%s", m.n_complaints,
                        m.n_complaints == 1 ? "" : "s");
     } else {
-        st = ruleset_parse(buf_slice(&m.out), &again, err);
-        if (!st) buf_slice_append(ret_xml, buf_slice(&m.out));
+        buf_slice_append(ret_xml, buf_slice(&m.out));
     }
     ruleset_free(&again);
     for (size_t i = 0; i < m.n_parts; i++) ruleset_free(&m.parts[i].rules);

@@ -14,9 +14,10 @@ struct merge_module {
     struct slice bytes;
 };
 
-/* Appends the configuration to *ret_xml. `base` (may be NULL) gives schemaversion and options, and may have blocks; without it the highest
- * schema that a module names or needs counts, and the modules' options, which must agree. On failure (ST_INVALID) nothing is
- * appended, *complaints gets a line for everything that is wrong ("MODULE:3:7: error: ..."), and *err says how much it was. */
+/* Appends the configuration to *ret_xml. `base` (may be NULL) gives the options, and schemaversion unless something newer is used;
+ * it may have blocks. Without it the highest schema that a module names or needs counts, and the modules' options, which must
+ * agree. On failure (ST_INVALID) nothing is appended, *complaints gets a line for everything that is wrong
+ * ("MODULE:3:7: error: ..."), and *err says how much it was. */
 MUST_USE enum status ruleset_merge(const struct merge_module *base, const struct merge_module *modules, size_t n,
                                    struct buf *ret_xml, struct buf *complaints, struct error *err);
 
