@@ -282,7 +282,8 @@ static void on_answer(struct rules *r, const struct rules_job *j, const struct s
         rules_enter(r, RULES_FAILED, text);
         r->kept.waits = true;
         r->proving = false;
-        r->apply_at = rules_now(r) + RULES_TRY_AGAIN_MS;
+        r->apply_at = rules_now(r) + ((uint64_t)RULES_TRY_AGAIN_MS << (r->tries < 6 ? r->tries : 6));
+        r->tries++;
         break;
     case SYSMON_INDEFINITE: fail_and_retry(r, text); break;
     default:

@@ -210,7 +210,7 @@ void rules_on_note(struct rules *r, const struct sysmon_note *n) {
     if (r->proving && rules_proof_note(&r->proof, &r->kept, n)) {
         if (n->event == 16) /* what the copy proves may depend on it */
             rules_proof_look(&r->proof, &r->kept, &r->sysmon, r->o.system);
-        if (!r->busy) rules_prove(r);
+        rules_prove(r);
         return;
     }
     if (n->event == 16) {
