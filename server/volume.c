@@ -43,7 +43,6 @@ struct volume *volume_new(struct db *db, const struct volume_spec *spec) {
     v->hosts = mem_alloc(mem_mul(spec->n_hosts, sizeof *v->hosts));
     if (spec->n_hosts) memcpy(v->hosts, spec->hosts, spec->n_hosts * sizeof *v->hosts);
     v->spec.hosts = v->hosts;
-    v->n_parts = db_partitions(db, &v->parts);
     tallytab_init(&v->tab);
     return v;
 }
@@ -152,6 +151,8 @@ static void make_rows(struct volume *v) {
 
 enum status volume_step(struct volume *v, struct error *err) {
     uint32_t first, last;
+    if (!v->parts)
+        v->n_parts = db_partitions(v->db, &v->parts); /* now: what they hold is known when the digest is done */
     if (v->at == v->n_parts || !slots_of(&v->spec, &first, &last)) {
         if (!v->rows) make_rows(v);
         return ST_END;

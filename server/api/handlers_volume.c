@@ -216,14 +216,18 @@ static void put_rows(struct buf *out, struct volume_call *v) {
     jout_uint(out, "more", n - shown);
 }
 
+static void put_by(struct buf *out, unsigned by) {
+    jout_array(out, "by");
+    for (size_t i = 0; i < N_DIMENSIONS; i++) {
+        if (by & dimensions[i].by) jout_str(out, NULL, dimensions[i].name);
+    }
+    jout_close(out, ']');
+}
+
 static void make_volume(struct volume_call *v) {
     struct buf *out = &v->text;
     jout_object(out, NULL);
-    jout_array(out, "by");
-    for (size_t i = 0; i < N_DIMENSIONS; i++) {
-        if (v->spec.by & dimensions[i].by) jout_str(out, NULL, dimensions[i].name);
-    }
-    jout_close(out, ']');
+    put_by(out, v->spec.by);
     put_rows(out, v);
     jout_uint(out, "behind_packs", v->wait.behind);
     jout_line(out);
@@ -300,6 +304,7 @@ static enum status make_noise(struct call *c, struct volume_call *v, struct erro
     struct buf *out = &v->text;
     jout_object(out, NULL);
     jout_str(out, "host", v->hosts[0].name);
+    put_by(out, v->spec.by);
     put_rows(out, v);
     jout_time(out, "images_since", since / FILETIME_DAY * FILETIME_DAY);
     put_images(out, &noise, v->limit);
