@@ -409,14 +409,15 @@ $(WINDOWS)/haechi-agent.exe: $(WINDOWS)/agent/main.o $(WINDOWS)/libagent.a $(WIN
 	$(Q)$(WINDOWS_LINK) -o $@ $^ $(WINDOWS_LIBS)
 -include $(shell find $(WINDOWS) -name '*.d' 2>/dev/null)
 
-# The installer: the program, and a library of what its tables cannot do, which links only what it needs.
+# The installer: the program, and a library of what its tables cannot do, which links only what it needs. Its base is named, or the
+# linker makes one of the name of the file.
 SETUP_LIBS = -L$(WINDOWS_DEPS)/lib -lmsi -lole32 -lshell32 -ladvapi32
 MSI := haechi-agent-$(VERSION).msi
 .PHONY: msi
 msi: $(WINDOWS)/$(if $(SIGN_CERT),signed/)$(MSI)
 $(WINDOWS)/haechi-setup.dll: $(WINDOWS)/agent/setup_win.o $(WINDOWS)/libagent.a
 	$(call say,LINK,$@)
-	$(Q)$(WINDOWS_LINK) -shared -o $@ $^ $(SETUP_LIBS)
+	$(Q)$(WINDOWS_LINK) -shared -Wl,--image-base=0x180000000 -o $@ $^ $(SETUP_LIBS)
 $(WINDOWS)/$(MSI): $(WINDOWS)/haechi-agent.exe $(WINDOWS)/haechi-setup.dll deploy/windows/haechi-agent.wxs deploy/windows/msi.sh
 	$(call say,MSI,$@)
 	$(Q)deploy/windows/msi.sh $(WINDOWS)/haechi-agent.exe $(WINDOWS)/haechi-setup.dll $(VERSION) $@

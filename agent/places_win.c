@@ -4,16 +4,17 @@
 
 #include <windows.h>
 
-#include <initguid.h>
-#include <knownfolders.h>
 #include <shlobj.h>
 #include <stdio.h>
+
+/* FOLDERID_ProgramData, alone: <initguid.h> would put hundreds into the program. */
+static const GUID program_data = {0x62ab5d82, 0xfdc1, 0x4dc3, {0xa9, 0xdd, 0x07, 0x0d, 0x1d, 0x49, 0x5d, 0x97}};
 
 /* ProgramData by its known folder: in a service the environment may say something else. */
 static char *under_program_data(const char *tail) {
     wchar_t *dir = NULL;
     char narrow[MAX_PATH * 3] = "C:\\ProgramData";
-    if (SHGetKnownFolderPath(&FOLDERID_ProgramData, 0, NULL, &dir) == S_OK)
+    if (SHGetKnownFolderPath(&program_data, 0, NULL, &dir) == S_OK)
         WideCharToMultiByte(CP_UTF8, 0, dir, -1, narrow, sizeof narrow, NULL, NULL);
     CoTaskMemFree(dir);
     size_t len = strlen(narrow) + strlen(tail) + 1;

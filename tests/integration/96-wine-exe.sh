@@ -1,5 +1,6 @@
 #!/bin/sh
-# haechi-agent.exe: small, imports only what every supported Windows has, and the same bytes wherever it is built.
+# haechi-agent.exe: small, imports only what every supported Windows has; it and its unsigned installer are the same bytes wherever they
+# are built. Signing makes a signed installer of a signed program, and leaves these as they are.
 # timeout: 600
 . "$(dirname "$0")/../lib.sh"
 
@@ -21,11 +22,41 @@ for dll in $imports; do
 done
 for flag in HIGH_ENTROPY_VA DYNAMIC_BASE NX_COMPAT; do grep -q "$flag" "$TMP/dump" || fail "the header has no $flag"; done
 
-# A copy of the tree in a folder with a name of another length; the libraries are shared, their own recipe is tested below.
+# A copy of the tree in a folder with a name of another length; the libraries are shared.
 mkdir "$TMP/somewhere-else"
 (cd "$ROOT" && tar -cf - Makefile agent proto deploy tests/layering) | tar -xf - -C "$TMP/somewhere-else"
+msi=
+[ ! -e "$(dirname "$EXE")/haechi-setup.dll" ] || msi=msi
 deps=$(dirname "$BIN")/deps
 [ -d "$deps" ] || deps=$ROOT/build/deps
-(cd "$TMP/somewhere-else" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make BUILDROOT=out DEPS="$deps" -j2 windows) >"$TMP/build.log" 2>&1 ||
-    fail "the copy does not build"
+case $deps in /*) ;; *) deps=$PWD/$deps ;; esac
+build() { (cd "$TMP/somewhere-else" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make BUILDROOT=out DEPS="$deps" -j2 "$@") >"$TMP/build.log" 2>&1; }
+build windows $msi || fail "the copy does not build"
 cmp "$EXE" "$TMP/somewhere-else/out/windows/haechi-agent.exe" || fail "two builds in two folders differ"
+[ -n "$msi" ] || skip "the installer is not built (make msi); the program is the same"
+built=$(ls "$(dirname "$EXE")"/haechi-agent-*.msi)
+cmp "$built" "$TMP/somewhere-else/out/windows/${built##*/}" || fail "two installers of two folders differ"
+say "$(stat -c %s "$built") bytes the installer"
+
+# Its library, which runs as SYSTEM, imports as little.
+x86_64-w64-mingw32-objdump -p "$(dirname "$EXE")/haechi-setup.dll" >"$TMP/dump"
+for dll in $(sed -n 's/.*DLL Name: //p' "$TMP/dump" | tr A-Z a-z); do
+    case " advapi32.dll kernel32.dll msi.dll msvcrt.dll ole32.dll shell32.dll " in *" $dll "*) ;; *) fail "haechi-setup.dll imports $dll" ;; esac
+done
+for flag in HIGH_ENTROPY_VA DYNAMIC_BASE NX_COMPAT; do grep -q "$flag" "$TMP/dump" || fail "the header of haechi-setup.dll has no $flag"; done
+
+# ---- signing, with a certificate that nobody trusts ----
+need osslsigncode openssl msiextract
+openssl req -x509 -newkey rsa:2048 -nodes -keyout "$TMP/sign.key" -out "$TMP/sign.pem" -days 2 -subj "/CN=Haechi test" \
+    -addext extendedKeyUsage=codeSigning >"$TMP/openssl.out" 2>&1 || fail "openssl: $(cat "$TMP/openssl.out")"
+build msi SIGN_CERT="$TMP/sign.pem" SIGN_KEY="$TMP/sign.key" || fail "signing: $(tail -n 5 "$TMP/build.log")"
+signed=$TMP/somewhere-else/out/windows/signed/${built##*/}
+is_signed() { osslsigncode verify -CAfile "$TMP/sign.pem" -in "$1" >"$TMP/verify.out" 2>&1 || fail "$1: $(cat "$TMP/verify.out")"; }
+is_signed "$signed"
+(mkdir "$TMP/content" && cd "$TMP/content" && msiextract "$signed" >/dev/null)
+is_signed "$(find "$TMP/content" -name haechi-agent.exe)"
+cmp "$built" "$TMP/somewhere-else/out/windows/${built##*/}" || fail "signing changed the unsigned installer"
+cmp "$EXE" "$TMP/somewhere-else/out/windows/haechi-agent.exe" || fail "signing changed the unsigned program"
+refused_build() { build msi SIGN_CERT="$TMP/sign.pem" SIGN_KEY=/nowhere && fail "$1 was not refused"; grep -q 'sign:' "$TMP/build.log" || fail "$1: $(tail -n 3 "$TMP/build.log")"; }
+refused_build 'a key that is not there'
+[ ! -e "$signed" ] || fail 'a failed signature leaves an installer'
