@@ -151,22 +151,27 @@ struct simulate *simulate_new(struct simulate_spec *spec) {
     return s;
 }
 
+void simulate_spec_free(struct simulate_spec *spec) {
+    for (size_t i = 0; i < spec->n_current; i++) {
+        ruleset_free(&spec->current[i].rules);
+        mem_free(spec->current[i].name);
+    }
+    mem_free(spec->current);
+    ruleset_free(&spec->candidate);
+    for (size_t i = 0; i < spec->n_hosts; i++) mem_free(spec->hosts[i].name);
+    mem_free(spec->hosts);
+    *spec = (struct simulate_spec){0};
+}
+
 void simulate_free(struct simulate **ps) {
     struct simulate *s = *ps;
     if (!s) return;
     for (unsigned i = 0; i < s->n_workers; i++) worker_deinit(&s->workers[i]);
     mem_free(s->workers);
     engine_free(&s->candidate);
-    for (size_t i = 0; i < s->spec.n_current; i++) {
-        engine_free(&s->current[i]);
-        ruleset_free(&s->spec.current[i].rules);
-        mem_free(s->spec.current[i].name);
-    }
+    for (size_t i = 0; i < s->spec.n_current; i++) engine_free(&s->current[i]);
     mem_free(s->current);
-    mem_free(s->spec.current);
-    ruleset_free(&s->spec.candidate);
-    for (size_t i = 0; i < s->spec.n_hosts; i++) mem_free(s->spec.hosts[i].name);
-    mem_free(s->spec.hosts);
+    simulate_spec_free(&s->spec);
     mem_free(s->plan);
     mem_free(s->sorted);
     mem_free(s);
@@ -409,4 +414,10 @@ struct sim_tally *sim_total(struct simulate *s) {
         sim_tally_merge(total, &s->workers[i].tally, s->spec.n_hosts, s->spec.samples);
     }
     return total;
+}
+
+uint64_t simulate_skipped(const struct simulate *s) {
+    uint64_t n = 0;
+    for (unsigned i = 0; i < s->n_workers; i++) n += s->workers[i].tally.skipped;
+    return n;
 }

@@ -38,6 +38,7 @@ struct simulate_spec { /* all arrays and what they own are moved into the simula
     unsigned samples;      /* events to show for each row of the candidate, up to SIM_MAX_SAMPLES */
     unsigned n_threads;    /* 0: half of the processors, at least two of two, at most SIMULATE_MAX_THREADS */
 };
+void simulate_spec_free(struct simulate_spec *spec); /* of one that did not come to simulate_new */
 struct simulate *simulate_new(struct simulate_spec *spec);
 void simulate_free(struct simulate **s);
 
@@ -50,6 +51,8 @@ struct simulate_progress {
     uint64_t events;    /* judged so far */
 };
 struct simulate_progress simulate_progress(const struct simulate *s);
+
+uint64_t simulate_skipped(const struct simulate *s); /* after ST_END: blocks that could not be read */
 
 /* After ST_END: the result as lines of JSON, whole lines until *out has max_bytes. ST_OK: more; ST_END. openapi.json describes them. */
 MUST_USE enum status simulate_write(struct simulate *s, struct buf *out, size_t max_bytes);

@@ -27,6 +27,7 @@ typedef enum step (*step_fn)(struct call *c, struct buf *out, struct error *err)
 struct api_common { /* what all calls share; borrowed */
     const struct api_options *o;
     _Atomic bool backup_runs;
+    _Atomic unsigned n_simulations; /* that run */
 };
 
 struct call_progress { /* of a step that lasts; shown by the loop as {"done":..,"all":..} lines once all is not 0 */

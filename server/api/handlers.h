@@ -43,6 +43,8 @@ enum step rollout_show_step(struct call *c, struct buf *out, struct error *err);
 enum step rollout_halt_step(struct call *c, struct buf *out, struct error *err);
 enum step rollout_resume_step(struct call *c, struct buf *out, struct error *err);
 enum step rollout_rollback_step(struct call *c, struct buf *out, struct error *err);
+/* handlers_simulate.c */
+enum step simulate_rules_step(struct call *c, struct buf *out, struct error *err);
 /* handlers_volume.c */
 enum step volumes_step(struct call *c, struct buf *out, struct error *err);
 enum step noise_step(struct call *c, struct buf *out, struct error *err);
