@@ -8,6 +8,10 @@ _haechi_options() { # what COMMAND --help lists
     "$@" --help 2>/dev/null | sed -n 's/^  \(--[a-z-]*\).*/\1/p'
 }
 
+_haechi_names() { # of what a list command lists
+    "$@" --json 2>/dev/null | sed -n 's/.*"name":"\([^"]*\)".*/\1/p'
+}
+
 _haechi() {
     local program=$1 current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands typed word
@@ -21,15 +25,18 @@ _haechi() {
     done
     case $previous in
     --host) # names that the collector knows
-        mapfile -t COMPREPLY < <(compgen -W "$("$program" hosts --json 2>/dev/null |
-            sed -n 's/.*"name":"\([^"]*\)".*/\1/p')" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "$(_haechi_names "$program" hosts)" -- "$current")
+        return
+        ;;
+    --group)
+        mapfile -t COMPREPLY < <(compgen -W "$(_haechi_names "$program" groups)" -- "$current")
         return
         ;;
     --format)
         mapfile -t COMPREPLY < <(compgen -W 'table json xml csv text' -- "$current")
         return
         ;;
-    --state | --data | --config | --file)
+    --state | --data | --config | --file | --out | --base)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -48,6 +55,13 @@ _haechi() {
         mapfile -t COMPREPLY < <(compgen -W "$(sed -n "s/^${typed[0]} //p" <<<"$commands")" -- "$current")
     else
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        case "${typed[0]} ${typed[1]}" in
+        rules\ show | rules\ export | rules\ diff)
+            mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$(_haechi_names "$program" rules list)" -- "$current")
+            ;;
+        group\ *) mapfile -t COMPREPLY < <(compgen -W "$(_haechi_names "$program" groups)" -- "$current") ;;
+        host\ *) mapfile -t COMPREPLY < <(compgen -W "$(_haechi_names "$program" hosts)" -- "$current") ;;
+        esac
     fi
 }
 

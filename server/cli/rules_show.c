@@ -148,11 +148,11 @@ static enum status run_rules_show(struct client *c, const void *options, const s
 
 struct rules_export {
     struct common common;
-    const char *output;
+    const char *out;
 };
 
 static const struct arg_option export_options[] = {
-    {"output", ARG_STRING, offsetof(struct rules_export, output), "FILE", "write them there instead of to stdout"},
+    {"out", ARG_STRING, offsetof(struct rules_export, out), "FILE", "write them there instead of to stdout"},
     OPTION_API,
 };
 
@@ -163,8 +163,8 @@ static enum status run_rules_export(struct client *c, const void *options, const
     struct buf xml = {0};
     enum status st = ruleset_ref_parse(slice_str(words->items[0]), &ref, err);
     if (!st) st = revision_bytes(c, &ref, &xml, err);
-    if (!st && o->output && strcmp(o->output, "-") != 0) {
-        st = file_replace(o->output, buf_slice(&xml), 0644, err);
+    if (!st && o->out && strcmp(o->out, "-") != 0) {
+        st = file_replace(o->out, buf_slice(&xml), 0644, err);
     } else if (!st && fwrite(xml.p, 1, xml.len, stdout) != xml.len) {
         st = ST_CLOSED;
     }
@@ -189,7 +189,7 @@ const struct command rules_show_command = {
     run_rules_show,
 };
 const struct command rules_export_command = {
-    {"rules export", "NAME[@REVISION] [--output FILE]",
+    {"rules export", "NAME[@REVISION] [--out FILE]",
      "Writes the exact bytes that were pushed; of the newest revision, if none is named.", OPTIONS(export_options), 1,
      1},
     "write a revision's exact bytes",

@@ -38,7 +38,7 @@ contains 'show @1' "$(haechi rules show base@1)" "$(sha256sum <"$TMP/base.xml" |
 refused '2 is the newest|no revision 9' haechi rules show base@9
 haechi rules export base@1 >"$TMP/one"
 cmp "$TMP/one" "$TMP/base.xml" || fail 'the exported bytes are others'
-haechi rules export base --output "$TMP/two"
+haechi rules export base --out "$TMP/two"
 cmp "$TMP/two" "$TMP/base2.xml" || fail 'the exported bytes are others'
 diff=$(haechi rules diff base@1 base)
 contains 'diff by meaning' "$diff" 'Image image'

@@ -33,6 +33,8 @@ struct world {
     struct db *db;
     struct stats *stats;
     struct fleet *fleet;
+    struct rulebook *book;
+    struct rollouts *rollouts;
     struct ingest *ingest;
     struct digest *digest;
     struct api *api;
@@ -60,6 +62,8 @@ static enum status start_api(struct world *w, const char *address, struct api **
     const char *addresses[] = {address, NULL};
     struct api_options o = {.db = w->db,
                             .fleet = w->fleet,
+                            .book = w->book,
+                            .rollouts = w->rollouts,
                             .ingest = w->ingest,
                             .digest = w->digest,
                             .stats = w->stats,
@@ -75,6 +79,9 @@ static void world_open(struct world *w) {
     if (db_open(w->dir, &d, &w->db, &err)) fail_msg("%s", err.msg);
     struct fleet_options f = {.ca_dir = w->ca_dir, .server_names = names, .host_cert_days = 30, .now = clock_wall};
     if (fleet_open(w->db, &f, &w->fleet, &err)) fail_msg("%s", err.msg);
+    if (rulebook_open(w->db, w->fleet, &w->book, &err)) fail_msg("%s", err.msg);
+    struct rollouts_options r = {.db = w->db, .fleet = w->fleet, .book = w->book, .now = clock_wall};
+    if (rollouts_open(&r, &w->rollouts, &err)) fail_msg("%s", err.msg);
     w->stats = stats_new();
     struct ingest_options i = {.db = w->db,
                                .stats = w->stats,
@@ -101,6 +108,8 @@ static void world_close(struct world *w) {
     assert_false(file_exists(w->socket));
     digest_stop(&w->digest);
     ingest_free(&w->ingest);
+    rollouts_close(&w->rollouts);
+    rulebook_close(&w->book);
     fleet_close(&w->fleet);
     db_close(&w->db);
     stats_free(&w->stats);
