@@ -122,6 +122,13 @@ void member_view(const struct member *m, const struct rollout *ro, struct rollou
     ret->n_after = ret->state == RULES_LOADED ? m->n_rate : 0;
 }
 
+/* The rollout's hosts: while it is active, those for which it counts; then those that shall have what the group has. */
+static bool is_of(const struct member *m, const struct rollout *ro, const struct team *t) {
+    struct want w;
+    if (!m->active || !t) return false;
+    return rollout_is_active(ro) ? m->rolling == t : member_wants(m, &w) && w.team == t && !w.by_rollout;
+}
+
 size_t members_of(struct rollouts *r, const struct rollout *ro, struct rollout_host **ret,
                   struct member ***ret_members) {
     const struct team *t = team_get(r, ro->group);
@@ -130,7 +137,7 @@ size_t members_of(struct rollouts *r, const struct rollout *ro, struct rollout_h
     if (ret_members) *ret_members = mem_alloc(mem_mul(r->n_members + 1, sizeof(struct member *)));
     for (size_t i = 0; i < r->n_members; i++) {
         struct member *m = r->members[i];
-        if (!m->active || !t || (rollout_is_active(ro) ? m->rolling : m->own) != t) continue;
+        if (!is_of(m, ro, t)) continue;
         if (ret_members) (*ret_members)[n] = m;
         member_view(m, ro, &(*ret)[n++]);
     }
