@@ -7,6 +7,19 @@
 
 #include <stdlib.h>
 
+#define MEMOS 2048u
+#define MEMO_HITS 12u
+#define MEMO_MAX_LEN 4096u
+
+/* Which patterns a value held, of the last values: images, keys and call stacks come again and again. */
+struct memo {
+    const struct program *program;
+    uint64_t hash;
+    uint32_t slot, len, cap, n_hits;
+    uint32_t hits[MEMO_HITS];
+    uint8_t *bytes; /* the value */
+};
+
 struct engine_scratch {
     uint32_t mark; /* of this event: what the arrays hold of others does not count */
     uint32_t *atom_seen, *hits, *term_seen, *woken, *group_seen;
@@ -17,6 +30,7 @@ struct engine_scratch {
     uint32_t event_id;
     struct slice name; /* that the last entry which matched and has one gave */
     const struct rule_field *field;
+    struct memo *memos; /* by hash */
 };
 
 const char *engine_reason_name(enum engine_reason r) {
@@ -60,6 +74,7 @@ struct engine_scratch *engine_scratch_new(const struct engine *e) {
     s->term_seen = mem_zalloc(mem_mul(e->max_terms, sizeof(uint32_t)));
     s->woken = mem_alloc(mem_mul(e->max_terms, sizeof(uint32_t)));
     s->group_seen = mem_zalloc(mem_mul(e->max_groups, sizeof(uint32_t)));
+    s->memos = mem_zalloc(MEMOS * sizeof *s->memos);
     return s;
 }
 
@@ -71,6 +86,8 @@ void engine_scratch_free(struct engine_scratch **ps) {
     mem_free(s->term_seen);
     mem_free(s->woken);
     mem_free(s->group_seen);
+    for (size_t i = 0; i < MEMOS; i++) mem_free(s->memos[i].bytes);
+    mem_free(s->memos);
     buf_free(&s->text);
     buf_free(&s->plain);
     mem_free(s);
@@ -147,10 +164,63 @@ static const struct term *try_and_block(struct engine_scratch *s, const struct p
 
 /* ---- judging ---- */
 
+static uint64_t hash_value(struct slice v, uint64_t seed) {
+    uint64_t a = seed ^ v.len * UINT64_C(0x9e3779b97f4a7c15), b = ~a, x, y;
+    size_t i = 0;
+    for (; i + 16 <= v.len; i += 16) { /* two lanes, which do not wait for each other */
+        memcpy(&x, v.p + i, 8);
+        memcpy(&y, v.p + i + 8, 8);
+        a = (a ^ x) * UINT64_C(0xd6e8feb86659fd93);
+        b = (b ^ y) * UINT64_C(0xa0761d6478bd642f);
+        a ^= a >> 32;
+        b ^= b >> 32;
+    }
+    for (; i < v.len; i++) a = (a ^ v.p[i]) * UINT64_C(0x100000001b3);
+    a = (a ^ b) * UINT64_C(0xd6e8feb86659fd93);
+    return a ^ a >> 29;
+}
+
+static void remember(struct memo *memo, const struct memo *key, struct slice v, const uint32_t *hits, size_t n) {
+    if (v.len > memo->cap) {
+        memo->cap = v.len > 64 ? (uint32_t)v.len : 64;
+        memo->bytes = mem_realloc(memo->bytes, memo->cap);
+    }
+    if (v.len) memcpy(memo->bytes, v.p, v.len);
+    memo->program = key->program;
+    memo->hash = key->hash;
+    memo->slot = key->slot;
+    memo->len = (uint32_t)v.len;
+    memo->n_hits = (uint32_t)n;
+    if (n) memcpy(memo->hits, hits, n * sizeof *hits);
+}
+
+static bool is_of(const struct memo *memo, const struct memo *key, struct slice v) {
+    return memo->hash == key->hash && memo->program == key->program && memo->slot == key->slot && memo->len == v.len &&
+           (!v.len || memcmp(memo->bytes, v.p, v.len) == 0);
+}
+
+/* The patterns that one value holds; remembered, or found now. A pattern belongs to one slot, so none is found twice. */
+static void find_in_slot(struct engine_scratch *s, const struct program *p, uint32_t slot, struct match_sink *sink) {
+    struct slice v = s->values[slot];
+    struct memo key = {.program = p, .slot = slot, .hash = hash_value(v, slot * 2u + s->windows)};
+    struct memo *memo = &s->memos[key.hash % MEMOS];
+    if (v.len > MEMO_MAX_LEN) {
+        matcher_run(p->matchers[slot], value_of(s, p, slot, false), sink);
+    } else if (is_of(memo, &key, v)) {
+        for (uint32_t i = 0; i < memo->n_hits; i++) {
+            sink->seen[memo->hits[i]] = sink->mark;
+            sink->hits[sink->n++] = memo->hits[i];
+        }
+    } else {
+        size_t before = sink->n;
+        matcher_run(p->matchers[slot], value_of(s, p, slot, false), sink);
+        if (sink->n - before <= MEMO_HITS) remember(memo, &key, v, sink->hits + before, sink->n - before);
+    }
+}
+
 static void find_patterns(struct engine_scratch *s, const struct program *p, struct match_sink *sink) {
-    for (size_t slot = 0; slot < p->n_slots; slot++) {
-        const struct matcher *m = p->matchers[slot];
-        if (m && s->values[slot].p) matcher_run(m, value_of(s, p, (uint32_t)slot, false), sink);
+    for (uint32_t slot = 0; slot < p->n_slots; slot++) {
+        if (p->matchers[slot] && s->values[slot].p) find_in_slot(s, p, slot, sink);
     }
 }
 
