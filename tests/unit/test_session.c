@@ -32,6 +32,7 @@ struct play {
     struct frame_reader from_session;
     uint64_t now_ms;
     bool can_take, can_send, split;
+    bool due; /* rules */
     struct job *job;
     char out[64][200]; /* what it has said and the scenario has not asked for yet */
     size_t n_out, at_out;
@@ -123,8 +124,35 @@ static void io_send(void *ctx, struct slice bytes) {
     while (frame_next(&p->from_session, &bytes, &t, &body, NULL) == ST_OK) render(p, t, body);
 }
 
-static const struct session_io fake_io = {io_now_ms,   io_now,   io_send, io_can_send, io_read, io_close,
-                                          io_can_take, io_batch, io_job,  io_report,   io_end};
+/* ---- rules ---- */
+
+static uint64_t io_rules_came(void *ctx, const struct rules_report *r) {
+    say(ctx, "! rules came%s", r->rules ? " with some" : "");
+    return 3;
+}
+
+static void io_rules_heard(void *ctx, const struct rules_report *r) {
+    say(ctx, "! rules heard%s%s%s", r->sysmon ? " sysmon" : "", r->rules ? " rules" : "", r->has_rate ? " rate" : "");
+}
+
+static const struct order *io_rules_due(void *ctx, uint64_t connection) {
+    struct play *p = ctx;
+    assert_int_equal(connection, 3);
+    if (!p->due) return NULL;
+    p->due = false;
+    struct order *o = mem_zalloc(sizeof *o + 64); /* room for the count that order_hold keeps behind it */
+    Haechi__RulesOffer m = HAECHI__RULES_OFFER__INIT;
+    msg_put_frame(&o->frame, FRAME_RULES_OFFER, &m.base);
+    return order_hold(o);
+}
+
+static void io_rules_gone(void *ctx, uint64_t connection) {
+    say(ctx, "! rules gone %llu", (unsigned long long)connection);
+}
+
+static const struct session_io fake_io = {io_now_ms, io_now,        io_send,        io_can_send,  io_read,
+                                          io_close,  io_can_take,   io_batch,       io_job,       io_report,
+                                          io_end,    io_rules_came, io_rules_heard, io_rules_due, io_rules_gone};
 
 /* ---- what the peer sends ---- */
 
@@ -150,7 +178,11 @@ static void peer_sends(struct play *p, const char *what, const char *arg) {
     if (strcmp(what, "hello") == 0) {
         Haechi__Hello m = HAECHI__HELLO__INIT;
         Haechi__Channel c = HAECHI__CHANNEL__INIT, *list[] = {&c};
-        m.protocol = *arg ? (uint32_t)atoi(arg) : 1;
+        Haechi__Sysmon sysmon = HAECHI__SYSMON__INIT;
+        Haechi__RulesStatus rules = HAECHI__RULES_STATUS__INIT;
+        m.protocol = *arg >= '0' && *arg <= '9' ? (uint32_t)atoi(arg) : 1;
+        if (strstr(arg, "sysmon")) m.sysmon = &sysmon;
+        if (strstr(arg, "rules")) m.rules = &rules;
         m.time = io_now(p);
         m.agent_version = m.os = text;
         c.channel = msg_bytes(SLICE_LIT("System"));
@@ -164,8 +196,14 @@ static void peer_sends(struct play *p, const char *what, const char *arg) {
         mem_free(body);
     } else if (strcmp(what, "heartbeat") == 0) {
         Haechi__Heartbeat m = HAECHI__HEARTBEAT__INIT;
+        Haechi__Sysmon sysmon = HAECHI__SYSMON__INIT;
         m.backlog_events = 5;
+        if (strstr(arg, "sysmon")) m.sysmon = &sysmon;
         msg_put_frame(&out, FRAME_HEARTBEAT, &m.base);
+    } else if (strcmp(what, "rules") == 0) {
+        Haechi__RulesStatus m = HAECHI__RULES_STATUS__INIT;
+        m.serial = 7;
+        msg_put_frame(&out, FRAME_RULES_STATUS, &m.base);
     } else if (strcmp(what, "query") == 0) {
         Haechi__PositionQuery m = HAECHI__POSITION_QUERY__INIT;
         msg_put_frame(&out, FRAME_POSITION_QUERY, &m.base);
@@ -257,6 +295,10 @@ static bool play_line(struct play *p, const char *line) {
         ingest_ends(p, arg, tail);
     else if (strcmp(word, "flush") == 0)
         session_flush(&p->s);
+    else if (strcmp(word, "due") == 0)
+        p->due = true;
+    else if (strcmp(word, "offer") == 0)
+        session_offer(&p->s);
     else if (strcmp(word, "goon") == 0)
         session_go_on(&p->s);
     else if (strcmp(word, "tick") == 0)
