@@ -16,6 +16,7 @@
 #define ASK_MS 30000u /* for the collector's position, before a log is read without a bookmark */
 #define QUEUE_ITEMS 4096u
 #define BOOKMARKS_MAX (8u * 1024 * 1024)
+#define GAPS_FILE_MAX (1024u * 1024)
 
 void feeder_item_free(struct feeder_item **i) {
     if (!*i) return;
@@ -91,9 +92,23 @@ static void on_acked(struct feeder *r, uint64_t seq) {
     feeder_drop_first(r->sent, &r->n_sent, n);
     if (seq > r->marks.acked) r->marks.acked = seq;
     r->marks_dirty = true;
+    gaps_acked(&r->gaps, r->marks.acked);
+}
+
+void feeder_save_gaps(struct feeder *r) {
+    struct buf text = {0};
+    struct error err = {0};
+    if (!r->gaps.changed || !r->o.spooled) return;
+    gaps_write(&r->gaps, &text);
+    if (file_replace(r->gaps_path, buf_slice(&text), 0600, &err))
+        log_error(AREA, "why ids are missing could not be kept: %s; retrying", err.msg);
+    else
+        r->gaps.changed = r->gaps.urgent = false;
+    buf_free(&text);
 }
 
 static void save_marks(struct feeder *r) {
+    feeder_save_gaps(r);
     if (!r->marks_dirty || !r->o.spooled) return;
     struct buf text = {0};
     struct error err = {0};
@@ -142,6 +157,21 @@ static void note_facts(struct feeder *r, const struct input *in, const struct so
     l->wraps_in_s = f->wraps_in_s;
 }
 
+/* Those that the uplink was not told of yet. */
+static void take_gaps(struct feeder *r, struct feeder_report *report) {
+    size_t n = 0;
+    report->gaps = mem_alloc(mem_mul(r->gaps.n + 1, sizeof *report->gaps));
+    for (size_t i = 0; i < r->gaps.n; i++) {
+        struct gap *g = &r->gaps.items[i];
+        if (g->told != GAPS_NOT_TOLD) continue;
+        struct feeder_gap *to = &report->gaps[n++];
+        to->gap = g->gap;
+        memcpy(to->channel, g->channel, sizeof to->channel);
+        g->told = r->given;
+    }
+    report->n_gaps = n;
+}
+
 static void send_report(struct feeder *r) {
     uint64_t t = clock_mono_ms();
     if (t < r->report_at || !queue_can_put(r->notes, 0)) return;
@@ -179,10 +209,7 @@ static void send_report(struct feeder *r) {
     i->report.logs = mem_alloc(mem_mul(r->n_logs + 1, sizeof *r->logs));
     if (r->n_logs) memcpy(i->report.logs, r->logs, r->n_logs * sizeof *r->logs);
     i->report.n_logs = r->n_logs;
-    i->report.gaps = r->gaps;
-    i->report.n_gaps = r->n_gaps;
-    r->gaps = NULL;
-    r->n_gaps = r->cap_gaps = 0;
+    take_gaps(r, &i->report);
     i->report.sysmon = r->sysmon;
     r->sysmon = NULL;
     if (queue_put(r->notes, i, 0)) feeder_item_free(&i);
@@ -259,6 +286,16 @@ static char *name_of(const struct input *in) {
     return copy;
 }
 
+static enum status load_gaps(struct feeder *r, struct error *err) {
+    struct buf text = {0};
+    r->gaps_path = file_join(r->o.state_dir, "gaps");
+    if (!file_exists(r->gaps_path)) return ST_OK;
+    enum status st = file_read(r->gaps_path, GAPS_FILE_MAX, &text, err);
+    if (!st && gaps_parse(buf_slice(&text), &r->gaps)) log_error(AREA, "%s is damaged: it is left out", r->gaps_path);
+    buf_free(&text);
+    return st;
+}
+
 enum status feeder_new(const struct feeder_options *o, struct feeder **ret, struct error *err) {
     struct feeder *r = mem_zalloc(sizeof *r);
     r->o = *o;
@@ -275,6 +312,8 @@ enum status feeder_new(const struct feeder_options *o, struct feeder **ret, stru
     if (o->spooled) {
         char *dir = file_join(o->state_dir, "spool");
         st = load_marks(r, err);
+        if (!st) st = load_gaps(r, err);
+        r->given = r->marks.acked;
         struct spool_options s = {.dir = dir, .max_bytes = o->spool_max_bytes};
         if (!st) st = spool_open(&s, r->marks.acked, &r->spool, err);
         mem_free(dir);
@@ -338,7 +377,8 @@ void feeder_free(struct feeder **rp) {
     for (size_t k = 0; k < r->o.n_own_names; k++) mem_free(r->own_names[k]);
     mem_free(r->own_names);
     mem_free(r->logs);
-    mem_free(r->gaps);
+    gaps_free(&r->gaps);
+    mem_free(r->gaps_path);
     mem_free(r->sysmon);
     buf_free(&r->scratch);
     mem_free(r);

@@ -12,7 +12,6 @@
 #define RETRY_MS 5000u
 #define LOOK_AGAIN_MS 5000u /* has a file that was read to its end changed? */
 #define LINES_MAX 20u       /* about one input */
-#define GAPS_MAX 1024u      /* that wait for the loop thread */
 
 void feeder_close_source(struct input *in) {
     if (!in->source) return;
@@ -57,23 +56,6 @@ static enum status open_input(struct input *in) {
     return ST_OK;
 }
 
-/* Neighbours become one; what a query leaves out is told in one piece, over what it lets through. */
-static void add_gap(struct input *in, const struct source_gap *g) {
-    struct feeder *r = in->feeder;
-    struct feeder_gap *last = r->n_gaps ? &r->gaps[r->n_gaps - 1] : NULL;
-    if (last && strcmp(last->channel, in->path) == 0 && last->gap.cause == g->cause && last->gap.epoch == g->epoch &&
-        g->first_id > last->gap.last_id && (g->cause == GAP_FILTERED || g->first_id == last->gap.last_id + 1)) {
-        last->gap.last_id = g->last_id;
-        return;
-    }
-    if (r->n_gaps >= GAPS_MAX || strlen(in->path) >= sizeof r->gaps->channel)
-        return; /* the ledger shows it unexplained */
-    mem_grow((void **)&r->gaps, r->n_gaps, &r->cap_gaps, sizeof *r->gaps);
-    last = &r->gaps[r->n_gaps++];
-    *last = (struct feeder_gap){.gap = *g};
-    memcpy(last->channel, in->path, strlen(in->path));
-}
-
 /* What Sysmon says about itself goes to whoever looks after its rules, past the batches. */
 static void listen_to_sysmon(struct input *in, const struct event *ev) {
     struct feeder *r = in->feeder;
@@ -93,7 +75,7 @@ static void add_event(struct input *in, const struct source_record *rec, uint64_
     struct error err = {0};
     char text[ERROR_TEXT_MAX + 64];
     arena_reset(&r->arena);
-    if (rec->gap.cause) add_gap(in, &rec->gap);
+    if (rec->gap.cause) gaps_add(&r->gaps, in->path, &rec->gap);
     if (r->o.spooled) batcher_set_epoch(in->batcher, rec->epoch);
     enum status st = parse_event(r->parser, rec->xml, &r->arena, &ev, &err);
     if (!st) {

@@ -5,6 +5,7 @@
 #include "batcher.h"
 #include "bookmarks.h"
 #include "feeder.h"
+#include "gaps.h"
 #include "log.h"
 #include "parse.h"
 #include "queue.h"
@@ -66,14 +67,18 @@ struct feeder {
     struct feeder_report report;
     struct feeder_log *logs;
     size_t n_logs, cap_logs;
-    struct feeder_gap *gaps;
-    size_t n_gaps, cap_gaps;
+    struct gaps gaps;
+    char *gaps_path;
+    uint64_t given; /* number of the last batch that the uplink got */
     uint64_t rate_at, rate_events;
     uint64_t sysmon_at; /* when it is looked at again */
     struct sysmon *sysmon;
     char canary[CANARY_MAX]; /* that is listened for */
     struct log_limit full_limit;
 };
+
+/* feeder.c */
+void feeder_save_gaps(struct feeder *r);
 
 /* feeder_out.c */
 struct feeder_log *feeder_log_of(struct feeder *r, struct slice channel, struct slice computer); /* NULL: too many */

@@ -90,6 +90,7 @@ bool feeder_fill_spool(struct feeder *r) {
         st = spool_append(r->spool, &e, &seq, &err);
         if (!st) n++;
     }
+    if (n && r->gaps.urgent) feeder_save_gaps(r); /* before the place behind them is kept */
     enum status synced = spool_sync(r->spool, st ? NULL : &err);
     if (synced) n = 0;
     feeder_drop_first(r->ready, &r->n_ready, n);
@@ -172,6 +173,7 @@ bool feeder_drain_spool(struct feeder *r) {
             buf_clear(&s->input->taken);
             buf_slice_append(&s->input->taken, e.position);
         }
+        r->given = e.seq;
         put_batch(r, o);
         moved = true;
     }

@@ -5,7 +5,7 @@
  *     STATE/identity    certificate, CA and host name in one file, so that they change together or not at all
  *     STATE/lock        held by a running agent (`send` works beside it)
  *     STATE/enroll.conf, STATE/enrolment     setup.h, enroll_wait.h: a token that waits to be used, and what became of it
- *     STATE/bookmarks, STATE/spool/, STATE/rejected/, STATE/status      bookmarks.h, spool.h, feeder.h, progress.h
+ *     STATE/bookmarks, STATE/gaps, STATE/spool/, STATE/rejected/, STATE/status      bookmarks.h, gaps.h, spool.h, feeder.h, progress.h
  *
  * Bodies: keystore.c, identity.c; keystore_dir, keystore_key, keystore_check_file: keystore_posix.c,
  * keystore_win.c, keystore_dir_win.c. Blocking. */
