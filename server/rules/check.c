@@ -38,7 +38,7 @@ static void not_a_tag(struct check *c, const struct config_node *n, const char *
         return;
     }
     struct finding *f = finding_add(c->f, CODE_TAG, n->at, "<%s> is no event tag of Sysmon", show(n->text).s);
-    const char *close = near_tag(n->text);
+    const char *close = f ? near_tag(n->text) : NULL;
     if (close) finding_instead(f, "did you mean <%s>?", close);
 }
 
@@ -153,11 +153,11 @@ static void check_root(struct check *c) {
                                         show(n->text).s),
                             "put it into <EventFiltering>");
         } else {
-            const char *close = near_option(n->text);
             struct finding *f = finding_add(c->f, CODE_OPTION, n->at,
                                             "<%s> is no option of Sysmon: it and those after it are "
                                             "left out or the file is refused",
                                             show(n->text).s);
+            const char *close = f ? near_option(n->text) : NULL;
             if (close) finding_instead(f, "did you mean <%s>?", close);
         }
     }
@@ -171,7 +171,11 @@ static void check_root(struct check *c) {
 static void check_document(struct check *c, struct ruleset **ret) {
     struct place at;
     check_root(c);
-    if (ruleset_build(c->doc, ret, &at, NULL)) return;
+    struct error err = {0};
+    if (ruleset_build(c->doc, ret, &at, &err)) {
+        if (!c->f->n_errors) finding_add(c->f, CODE_NOT_XML, at, "%s", err.msg);
+        return;
+    }
     lint_blocks(c, *ret);
     lint_shadow(c, *ret);
     if ((*ret)->n_blocks && !c->hashes) {

@@ -28,9 +28,9 @@ static void wrong_field(struct check *c, const struct config_node *n, const stru
     struct finding *f =
         finding_add(c->f, other ? CODE_WRONG_FIELD : CODE_FIELD, n->at,
                     other ? "<%s> is no field of %s: Sysmon drops this block and all later ones of the tag"
-                          : "<%s> is no field of any event, %s included",
+                          : "<%s> is no field of any event: Sysmon drops this block and all later ones of %s",
                     show(n->text).s, tag->tag);
-    const char *close = near_field(tag, n->text);
+    const char *close = f ? near_field(tag, n->text) : NULL;
     if (close) finding_instead(f, "did you mean <%s>?", close);
 }
 
@@ -40,7 +40,7 @@ static bool check_condition(struct check *c, const struct config_node *n, enum r
     if (!a) return true;
     if (!schema_condition_parse(a->value, ret)) {
         struct finding *f = finding_add(c->f, CODE_CONDITION, a->at, "there is no condition \"%s\"", show(a->value).s);
-        const char *close = near_condition(a->value);
+        const char *close = f ? near_condition(a->value) : NULL;
         if (close) finding_instead(f, "did you mean \"%s\"?", close);
         return false;
     }

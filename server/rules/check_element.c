@@ -22,9 +22,9 @@ void check_attributes(struct check *c, const struct config_node *n, const char *
         size_t k = 0;
         while (allowed[k] && !slice_eq_str(a->name, allowed[k])) k++;
         if (allowed[k]) continue;
-        const char *close = near_name(a->name, allowed, k);
         struct finding *f =
             finding_add(c->f, CODE_ATTRIBUTE, a->at, "<%s> has no attribute %s", show(n->text).s, show(a->name).s);
+        const char *close = f ? near_name(a->name, allowed, k) : NULL;
         if (close) finding_instead(f, "did you mean %s?", close);
     }
 }

@@ -51,8 +51,8 @@ static void check_hashes(struct check *c, const struct config_node *n, struct sl
         bits |= bit;
         if (bit || !name.len) continue;
         bad = true;
-        const char *close = near_name(name, names, 4);
         struct finding *f = finding_add(c->f, CODE_HASH, n->at, "Sysmon has no hash algorithm \"%s\"", show(name).s);
+        const char *close = f ? near_name(name, names, 4) : NULL;
         finding_instead(f, close ? "did you mean %s?" : "write a list of MD5, SHA1, SHA256 and IMPHASH, or *", close);
     }
     if (!bits && !bad) finding_add(c->f, CODE_HASH, n->at, "HashAlgorithms names no algorithm");

@@ -58,22 +58,6 @@ lone:
     return error_set(err, ST_FORMAT, "the file is %s, but half of a character stands here", t->encoding);
 }
 
-static enum status from_utf8(struct slice s, struct config_text *t, struct place *ret_at, struct error *err) {
-    t->encoding = "UTF-8";
-    buf_slice_append(&t->utf8, s);
-    for (size_t i = 0; i < s.len;) {
-        uint32_t cp = 0;
-        size_t n = s.p[i] < 0x80 ? 1 : text_next(slice_from(s, i), &cp);
-        if (!n || (cp >= 0xd800 && cp < 0xe000)) {
-            struct config_cursor c = config_cursor_of(s);
-            *ret_at = config_place(&c, i);
-            return error_set(err, ST_FORMAT, "byte 0x%02x is not UTF-8, and no other encoding is declared", s.p[i]);
-        }
-        i += n;
-    }
-    return ST_OK;
-}
-
 static bool is_space(uint8_t c) {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
@@ -98,6 +82,26 @@ static struct slice declared_encoding(struct slice s) {
         if (to) return slice_of(from, (size_t)(to - from));
     }
     return (struct slice){NULL, 0};
+}
+
+static enum status from_utf8(struct slice s, struct config_text *t, struct place *ret_at, struct error *err) {
+    t->encoding = "UTF-8";
+    buf_slice_append(&t->utf8, s);
+    for (size_t i = 0; i < s.len;) {
+        uint32_t cp = 0;
+        size_t n = s.p[i] < 0x80 ? 1 : text_next(slice_from(s, i), &cp);
+        if (!n || (cp >= 0xd800 && cp < 0xe000)) {
+            struct config_cursor c = config_cursor_of(s);
+            *ret_at = config_place(&c, i);
+            struct slice declared = declared_encoding(slice_from(s, skip_space(s, 0)));
+            bool other = declared.p && !t->has_bom && !slice_eq_nocase(declared, SLICE_LIT("utf-8"));
+            return error_set(err, ST_FORMAT, "byte 0x%02x is not UTF-8; %s", s.p[i],
+                             other ? "the encoding that is declared is not taken: save the file as UTF-8"
+                                   : "save the file as UTF-8");
+        }
+        i += n;
+    }
+    return ST_OK;
 }
 
 static bool is_latin1(struct slice name) {

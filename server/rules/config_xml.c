@@ -197,6 +197,27 @@ static void XMLCALL on_doctype(void *ctx, const XML_Char *name, const XML_Char *
             "a DOCTYPE is not taken: it could define entities, and Sysmon needs none");
 }
 
+static bool in_comment(struct slice before) {
+    while (before.len >= 4) {
+        if (before.len >= 3 && memcmp(before.p + before.len - 3, "-->", 3) == 0) return false;
+        if (memcmp(before.p + before.len - 4, "<!--", 4) == 0) return true;
+        before.len--;
+    }
+    return false;
+}
+
+static const char *invalid_token(const struct builder *b) {
+    size_t at = offset_of(b);
+    struct slice rest = slice_from(b->doc->text, at);
+    if (in_comment(slice_head(b->doc->text, at + 4))) return "two hyphens may not stand in a comment";
+    if (b->doc->root && !b->at) return "something stands behind the end of the document's element";
+    uint8_t before = at ? b->doc->text.p[at - 1] : 0; /* expat points behind it */
+    if (before == '&') return "& as such is written &amp;";
+    if (before == '<') return "< as such is written &lt;";
+    if (rest.len && rest.p[0] < ' ') return "a control character may not stand in the file";
+    return "this character may not stand here";
+}
+
 static enum status well_formed(struct builder *b) {
     enum XML_Error code = XML_GetErrorCode(b->expat);
     struct config_node *open = b->at;
@@ -215,8 +236,7 @@ static enum status well_formed(struct builder *b) {
         if (!len) break;
         return error_set(b->err, ST_FORMAT, "the file ends before <%.*s> of line %u is closed", len, name,
                          open->at.line);
-    case XML_ERROR_INVALID_TOKEN:
-        return error_set(b->err, ST_FORMAT, "not well-formed: this character may not stand here");
+    case XML_ERROR_INVALID_TOKEN: return error_set(b->err, ST_FORMAT, "not well-formed: %s", invalid_token(b));
     case XML_ERROR_UNDEFINED_ENTITY:
         return error_set(b->err, ST_FORMAT, "an entity that XML does not have; & as such is written &amp;");
     case XML_ERROR_JUNK_AFTER_DOC_ELEMENT:
@@ -244,7 +264,7 @@ static enum status run(struct builder *b) {
 MUST_USE enum status config_xml_parse(struct slice bytes, struct config_doc **ret, struct place *ret_at,
                                       struct error *err) {
     struct config_text text;
-    struct error unread;
+    struct error unread = {0};
     struct builder b = {.err = err ? err : &unread, .st_at = {1, 1}};
     enum status st = config_text_decode(bytes, &text, ret_at, b.err);
     if (st) goto out;

@@ -113,6 +113,29 @@ static void test_large(void **state) {
     buf_free(&b);
 }
 
+/* Memory that runs out at any point is a finding, or the check goes through. */
+static void test_no_memory(void **state) {
+    (void)state;
+    const struct check_options o = {0};
+    const char *xml =
+        INCLUDE("<Image name=\"n\">C:\\a</Image><Rule groupRelation=\"and\"><User>a</User><User>b</User></Rule>");
+    bool failed = true;
+    for (unsigned long n = 1; failed; n++) {
+        struct findings f;
+        struct ruleset *r = NULL;
+        mem_test_fail_at(n);
+        enum status st = ruleset_check(slice_str(xml), &o, &f, &r);
+        failed = find(&f, "not-xml", 0, 0) != NULL;
+        if (failed ? st != ST_INVALID || r : st != ST_OK || !r) fail_with(&f, "no memory", "the status does not agree");
+        bool compared = find(&f, "not-compared", 0, 0) == NULL;
+        if (!failed && !compared) failed = true; /* the comparison gave up, the rest went through */
+        findings_free(&f);
+        ruleset_free(&r);
+        assert_true(n < 1000);
+    }
+    mem_test_fail_at(0);
+}
+
 static void test_every_code(void **state) {
     static const char *const made[] = {"large-file", "costly-block", "not-compared"};
     (void)state;
@@ -216,8 +239,9 @@ static void test_real(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases), cmocka_unit_test(test_fine),
-                                       cmocka_unit_test(test_large), cmocka_unit_test(test_every_code),
-                                       cmocka_unit_test(test_forms), cmocka_unit_test(test_real)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases),      cmocka_unit_test(test_fine),
+                                       cmocka_unit_test(test_large),      cmocka_unit_test(test_no_memory),
+                                       cmocka_unit_test(test_every_code), cmocka_unit_test(test_forms),
+                                       cmocka_unit_test(test_real)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

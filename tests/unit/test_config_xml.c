@@ -180,6 +180,28 @@ static void test_refused(void **state) {
     }
 }
 
+/* What the words say. */
+static void test_words(void **state) {
+    static const char *const words[][2] = {
+        {"<a><!-- b -- c --></a>", "hyphens"},
+        {"<a>b & c</a>", "&amp;"},
+        {"<a>b < c</a>", "&lt;"},
+        {"<a>\x01</a>", "control"},
+        {"<a/> </b>", "behind the end"},
+        {"<a>\n<b></a>", "<b> of line 2"},
+        {"<a>\n<b>", "<b> of line 2"},
+        {"<?xml version=\"1.0\" encoding=\"windows-1252\"?><a>\xe4</a>", "declared"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        struct config_doc *d = NULL;
+        struct place at;
+        struct error err = {0};
+        if (!config_xml_parse(slice_str(words[i][0]), &d, &at, &err)) fail_msg("%s was read", words[i][0]);
+        if (!strstr(err.msg, words[i][1])) fail_msg("%s: %s", words[i][0], err.msg);
+    }
+}
+
 static void test_limits(void **state) {
     (void)state;
     struct buf b = {0};
@@ -201,7 +223,7 @@ static void test_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_encodings), cmocka_unit_test(test_values),
-                                       cmocka_unit_test(test_places), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_limits)};
+                                       cmocka_unit_test(test_places),    cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_words),     cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
