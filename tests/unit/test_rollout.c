@@ -8,6 +8,7 @@
 #include "mem.h"
 #include "token.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -648,6 +649,67 @@ static void nonsense_is_survived(void **state) {
     host_rules_free(&h);
 }
 
+/* ---- many at once ---- */
+
+#define CROWD 4
+
+struct crowd {
+    pthread_t thread;
+    struct world *w;
+    size_t from, to;
+};
+
+static _Atomic bool crowd_ends;
+
+static void *crowd_lives(void *arg) {
+    struct crowd *c = arg;
+    for (unsigned turn = 0; !crowd_ends; turn++) {
+        for (size_t i = c->from; i < c->to; i++) {
+            struct player *p = &c->w->hosts[i];
+            if (turn % 7 == i % 7) {
+                leave(c->w, p);
+                come(c->w, p);
+            }
+            if (take(c->w, p)) say(c->w, p, RULES_LOADED);
+            rollouts_on_event(c->w->r, p->id, 16, the_time);
+        }
+    }
+    return NULL;
+}
+
+/* Loops, the digest, ticks and the API at the same time. */
+static void a_crowd(void **state) {
+    struct world *w = *state;
+    begin(w, 20);
+    struct crowd crowd[CROWD];
+    crowd_ends = false;
+    for (size_t i = 0; i < CROWD; i++) {
+        crowd[i] = (struct crowd){.w = w, .from = i * 5, .to = i * 5 + 5};
+        assert_int_equal(pthread_create(&crowd[i].thread, NULL, crowd_lives, &crowd[i]), 0);
+    }
+    struct buf out = {0};
+    uint64_t id = 0;
+    for (unsigned i = 0; i < 12; i++) {
+        struct rollout_plan p = i % 3 ? in_waves(2 + i % 2) : at_once;
+        p.wait_s = 0;
+        id = start(w, &p);
+        for (unsigned k = 0; k < 10; k++) {
+            struct host_rules h;
+            rollouts_tick(w->r);
+            rollouts_changed(w->r);
+            rollouts_list_json(w->r, NULL, &out);
+            rollouts_host(w->r, w->hosts[k].id, &h);
+            host_rules_free(&h);
+            buf_clear(&out);
+        }
+    }
+    crowd_ends = true;
+    for (size_t i = 0; i < CROWD; i++) pthread_join(crowd[i].thread, NULL);
+    pass(w, 20);
+    is(w, id, "done", "\"loaded\":20");
+    buf_free(&out);
+}
+
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -667,6 +729,7 @@ int main(void) {
         CASE(replaced_connections),
         CASE(refusals_count),
         CASE(nonsense_is_survived),
+        CASE(a_crowd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
