@@ -1,5 +1,6 @@
 /* What is checked of every element alike: the version that it came with, its attributes, its name, text where none may be. */
 #include "check_internal.h"
+#include "config_text.h"
 
 void check_version(struct check *c, struct place at, const char *what, uint32_t since, uint32_t until) {
     if (c->o->lowest_schema && since > c->o->lowest_schema) {
@@ -29,28 +30,15 @@ void check_attributes(struct check *c, const struct config_node *n, const char *
     }
 }
 
-static bool is_blank(struct slice s) {
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.p[i] != ' ' && s.p[i] != '\t' && s.p[i] != '\r' && s.p[i] != '\n') return false;
-    }
-    return true;
-}
-
 void check_stray(struct check *c, const struct config_node *parent) {
     for (const struct config_node *n = parent->first; n; n = n->next) {
-        if ((n->kind == CONFIG_TEXT && !is_blank(n->text)) || n->kind == CONFIG_CDATA) {
+        if ((n->kind == CONFIG_TEXT && !config_is_blank(n->text)) || n->kind == CONFIG_CDATA) {
             finding_instead(finding_add(c->f, CODE_STRAY_TEXT, n->at,
                                         "text stands between the elements of <%s>: \"%s\"", show(parent->text).s,
                                         show(n->text).s),
                             "take it out or make it a comment");
         }
     }
-}
-
-static size_t count_characters(struct slice s) {
-    size_t n = 0;
-    for (size_t i = 0; i < s.len; i++) n += (s.p[i] & 0xc0) != 0x80;
-    return n;
 }
 
 /* Items between commas, each one key=value: how collectors read names like technique_id=T1059,technique_name=Scripting. */
@@ -69,7 +57,7 @@ static bool name_is_readable(struct slice name) {
 void check_name(struct check *c, const struct config_node *n) {
     const struct config_attribute *a = config_attribute(n, "name");
     if (!a) return;
-    size_t len = count_characters(a->value);
+    size_t len = config_characters(a->value);
     uint32_t oldest = c->o->lowest_schema && c->o->lowest_schema < c->schema ? c->o->lowest_schema : c->schema;
     if (len > RULE_NAME_MAX) {
         finding_add(c->f, CODE_NAME_LENGTH, a->at, "a name of %zu characters; Sysmon refuses more than 255", len);

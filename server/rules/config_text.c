@@ -9,6 +9,23 @@ void config_text_free(struct config_text *t) {
     buf_free(&t->utf8);
 }
 
+static bool is_space(uint8_t c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+bool config_is_blank(struct slice s) {
+    for (size_t i = 0; i < s.len; i++) {
+        if (!is_space(s.p[i])) return false;
+    }
+    return true;
+}
+
+size_t config_characters(struct slice utf8) {
+    size_t n = 0;
+    for (size_t i = 0; i < utf8.len; i++) n += (utf8.p[i] & 0xc0) != 0x80;
+    return n;
+}
+
 struct config_cursor config_cursor_of(struct slice text) {
     return (struct config_cursor){text, 0, {1, 1}};
 }
@@ -56,10 +73,6 @@ static enum status from_utf16(struct slice s, bool big, struct config_text *t, s
 lone:
     *ret_at = end_of(&t->utf8);
     return error_set(err, ST_FORMAT, "the file is %s, but half of a character stands here", t->encoding);
-}
-
-static bool is_space(uint8_t c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
 static size_t skip_space(struct slice s, size_t i) {

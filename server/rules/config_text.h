@@ -18,6 +18,9 @@ MUST_USE enum status config_text_decode(struct slice bytes, struct config_text *
                                         struct error *err);
 void config_text_free(struct config_text *t);
 
+bool config_is_blank(struct slice s); /* XML's white space alone, or nothing */
+size_t config_characters(struct slice utf8);
+
 /* Walks along a text: line and column of offsets that do not decrease (a smaller one starts again from the front). */
 struct config_cursor {
     struct slice text;

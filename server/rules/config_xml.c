@@ -72,19 +72,12 @@ static struct config_node *add(struct builder *b, enum config_kind kind, struct 
     return n;
 }
 
-static bool is_blank(struct slice s) {
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.p[i] != ' ' && s.p[i] != '\t' && s.p[i] != '\r' && s.p[i] != '\n') return false;
-    }
-    return true;
-}
-
 /* Ends a run of text. White space next to an element is layout. */
 static void flush(struct builder *b, bool element_follows) {
     if (b->st || !b->at || (!b->text.len && !b->in_cdata)) return;
     struct slice text = buf_slice(&b->text);
-    bool layout =
-        !b->in_cdata && is_blank(text) && (element_follows || (b->at->last && b->at->last->kind == CONFIG_ELEMENT));
+    bool layout = !b->in_cdata && config_is_blank(text) &&
+                  (element_follows || (b->at->last && b->at->last->kind == CONFIG_ELEMENT));
     if (!layout) (void)add(b, b->in_cdata ? CONFIG_CDATA : CONFIG_TEXT, text, b->text_at);
     buf_clear(&b->text);
 }
@@ -313,7 +306,7 @@ struct slice config_value(const struct config_node *n, bool *ret_cut) {
     if (ret_cut) {
         *ret_cut = false;
         for (const struct config_node *more = c ? c->next : NULL; more; more = more->next) {
-            *ret_cut |= more->kind == CONFIG_CDATA || (more->kind == CONFIG_TEXT && !is_blank(more->text));
+            *ret_cut |= more->kind == CONFIG_CDATA || (more->kind == CONFIG_TEXT && !config_is_blank(more->text));
         }
     }
     return c ? c->text : SLICE_LIT("");

@@ -161,15 +161,6 @@ static const struct rule_block *next_block(struct block_iterator *it, const stru
     return NULL;
 }
 
-static bool id_has_all(uint32_t id, const struct rule_block *k) {
-    for (size_t i = 0; i < k->n_rules; i++) {
-        for (size_t n = 0; n < k->rules[i].n_fields; n++) {
-            if (!schema_field_find(id, k->rules[i].fields[n].field)) return false;
-        }
-    }
-    return true;
-}
-
 /* Some id must have the fields of all modules. */
 static void check_ids(struct merge *m, const struct schema_tag *tag, bool exclude) {
     bool fits[SCHEMA_IDS_MAX] = {true, true, true, true};
@@ -177,7 +168,7 @@ static void check_ids(struct merge *m, const struct schema_tag *tag, bool exclud
     const struct part *p;
     for (const struct rule_block *k; (k = next_block(&it, &p));) {
         bool any = false;
-        for (size_t i = 0; tag->ids[i]; i++) any |= fits[i] = fits[i] && id_has_all(tag->ids[i], k);
+        for (size_t i = 0; tag->ids[i]; i++) any |= fits[i] = fits[i] && rule_block_fits(k, tag->ids[i]);
         if (any) continue;
         complain(
             m, p, k->at,

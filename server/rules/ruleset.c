@@ -1,6 +1,7 @@
 /* From the document to blocks, rules and fields, dropping what Sysmon's engine drops. All is copied into the ruleset's arena,
  * which the document's size bounds. */
 #include "ruleset.h"
+#include "config_text.h"
 #include "config_xml.h"
 #include "mem.h"
 #include "schema.h"
@@ -39,15 +40,9 @@ static struct slice copy_attribute(struct reading *rd, const struct config_node 
     return a ? arena_copy(&rd->r->arena, a->value) : (struct slice){NULL, 0};
 }
 
-static size_t count_characters(struct slice s) {
-    size_t n = 0;
-    for (size_t i = 0; i < s.len; i++) n += (s.p[i] & 0xc0) != 0x80;
-    return n;
-}
-
 static enum status read_name(struct reading *rd, const struct config_node *n, struct slice *ret) {
     *ret = copy_attribute(rd, n, "name");
-    if (ret->p && count_characters(*ret) > RULE_NAME_MAX) {
+    if (ret->p && config_characters(*ret) > RULE_NAME_MAX) {
         return refuse(rd, config_attribute(n, "name")->at, ST_INVALID, "the name is longer than 255 characters");
     }
     return rd->r->arena.exhausted ? no_memory(rd, n->at) : ST_OK;
@@ -99,8 +94,7 @@ static enum status read_rule(struct reading *rd, const struct config_node *n, st
     return st;
 }
 
-/* The id has every field of the block. */
-static bool id_has_all(uint32_t id, const struct rule_block *b) {
+bool rule_block_fits(const struct rule_block *b, uint32_t id) {
     for (size_t i = 0; i < b->n_rules; i++) {
         for (size_t k = 0; k < b->rules[i].n_fields; k++) {
             if (!schema_field_find(id, b->rules[i].fields[k].field)) return false;
@@ -112,7 +106,7 @@ static bool id_has_all(uint32_t id, const struct rule_block *b) {
 /* The first id that has all fields; 0: none, which makes Sysmon drop the block. */
 static uint32_t bound_to(const struct rule_block *b) {
     for (const uint32_t *id = b->event_ids; *id; id++) {
-        if (id_has_all(*id, b)) return *id;
+        if (rule_block_fits(b, *id)) return *id;
     }
     return 0;
 }

@@ -71,6 +71,9 @@ struct rule_block {            /* <ProcessCreate onmatch="include"> */
     struct place at;
 };
 
+/* The event of that id has every field of the block, in some version. */
+bool rule_block_fits(const struct rule_block *b, uint32_t id);
+
 struct rule_option { /* <HashAlgorithms>SHA256</HashAlgorithms> */
     struct slice name, value;
     struct place at;
