@@ -46,6 +46,7 @@ struct sim_worker {
     struct buf block, line;
     struct view candidate, *current;
     struct sim_tally tally;
+    uint32_t stream, epoch; /* of the last sample */
 };
 
 /* ---- views: which values an engine wants of an event id ---- */
@@ -207,6 +208,21 @@ static enum status judge(struct sim_worker *w, struct view *v, const struct open
     return ST_OK;
 }
 
+/* The epoch of the block's stream: a header may have left it to the collector. */
+static uint32_t epoch_of(struct sim_worker *w, const struct opened *b) {
+    struct db_stream *streams = NULL;
+    size_t n = 0;
+    if (w->stream == b->at->at.stream) return w->epoch;
+    w->epoch = b->h.epoch;
+    if (db_streams(w->s->spec.db, b->at->at.host, &streams, &n, NULL)) return w->epoch;
+    for (size_t i = 0; i < n; i++) {
+        if (streams[i].id == b->at->at.stream) w->epoch = streams[i].epoch;
+    }
+    db_streams_free(streams, n);
+    w->stream = b->at->at.stream;
+    return w->epoch;
+}
+
 static void take_sample(struct sim_worker *w, const struct opened *b, uint32_t i, struct sim_row *row) {
     struct event ev;
     struct arena a;
@@ -215,7 +231,7 @@ static void take_sample(struct sim_worker *w, const struct opened *b, uint32_t i
     if (event_decode(bytes, &a, &ev) == ST_OK) {
         const char *host = w->s->spec.hosts[b->at->host].name;
         buf_clear(&w->line);
-        render_event(&w->line, RENDER_JSON, &(struct render_place){host, b->h.epoch, b->c.record_id[i]}, &ev);
+        render_event(&w->line, RENDER_JSON, &(struct render_place){host, epoch_of(w, b), b->c.record_id[i]}, &ev);
         while (w->line.len && w->line.p[w->line.len - 1] == '\n') w->line.len--;
         sim_rows_sample(&w->tally.rows, row, buf_slice(&w->line));
     }

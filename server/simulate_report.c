@@ -162,6 +162,7 @@ static void put_sample(const struct sim_row *row, unsigned i, struct buf *out) {
     jout_str(out, "kind", "sample");
     put_event_id(out, row->event_id);
     jout_str(out, "verdict", row->verdict.logged ? "kept" : "dropped");
+    jout_str(out, "reason", engine_reason_name(row->verdict.reason));
     jout_text(out, "rule_name", row->verdict.rule_name.len ? row->verdict.rule_name : SLICE_LIT("-"));
     put_what(out, &row->verdict);
     buf_printf(out, ",\"event\":%s", row->samples[i]);

@@ -246,13 +246,14 @@ static void print_samples(const struct answer *a) {
         if (!is_kind(o, "sample")) continue;
         if (!any) printf("\nSamples\n");
         any = true;
-        struct slice verdict = json_text(o, "verdict"), what = json_text(o, "what");
+        struct slice verdict = json_text(o, "verdict"), tag = json_text(o, "tag"), what = json_text(o, "what");
         size_t len = 0;
         char *event = yyjson_val_write(yyjson_obj_get(o, "event"), YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
         buf_clear(&out);
-        buf_printf(&out, "%.*s, line %llu: ", (int)verdict.len, (const char *)verdict.p,
-                   (unsigned long long)json_uint(o, "line"));
-        text_printable(&out, what, 80);
+        buf_printf(&out, "%.*s: %llu %.*s, ", (int)verdict.len, (const char *)verdict.p,
+                   (unsigned long long)json_uint(o, "event_id"), (int)tag.len, (const char *)tag.p);
+        if (json_uint(o, "line")) buf_printf(&out, "line %llu, ", (unsigned long long)json_uint(o, "line"));
+        text_printable(&out, what.len ? what : json_text(o, "reason"), 80);
         buf_str(&out, "\n    ");
         text_printable(&out, slice_of(event, event ? len : 0), 100000);
         printf("%s\n", buf_cstr(&out));
