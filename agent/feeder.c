@@ -23,6 +23,7 @@ void feeder_item_free(struct feeder_item **i) {
     outgoing_free(&(*i)->batch);
     mem_free((*i)->report.logs);
     mem_free((*i)->report.gaps);
+    mem_free((*i)->report.troubles);
     mem_free((*i)->report.sysmon);
     mem_free((*i)->note);
     mem_free(*i);
@@ -157,6 +158,22 @@ static void note_facts(struct feeder *r, const struct input *in, const struct so
     l->wraps_in_s = f->wraps_in_s;
 }
 
+static void list_troubles(const struct feeder *r, struct feeder_report *report) {
+    report->troubles = NULL;
+    report->n_troubles = 0;
+    if (!r->o.spooled) return;
+    report->troubles = mem_zalloc(mem_mul(r->n_inputs + 1, sizeof *report->troubles));
+    for (size_t i = 0; i < r->n_inputs; i++) {
+        const struct input *in = &r->inputs[i];
+        const char *text = in->source ? source_facts(in->source).trouble : NULL;
+        if (!text) text = in->trouble;
+        if (!*text) continue;
+        struct feeder_trouble *t = &report->troubles[report->n_troubles++];
+        snprintf(t->input, sizeof t->input, "%.255s", in->path ? in->path : "the journal");
+        snprintf(t->text, sizeof t->text, "%.*s", (int)sizeof t->text - 1, text);
+    }
+}
+
 /* Those that the uplink was not told of yet. */
 static void take_gaps(struct feeder *r, struct feeder_report *report) {
     size_t n = 0;
@@ -210,6 +227,7 @@ static void send_report(struct feeder *r) {
     if (r->n_logs) memcpy(i->report.logs, r->logs, r->n_logs * sizeof *r->logs);
     i->report.n_logs = r->n_logs;
     take_gaps(r, &i->report);
+    list_troubles(r, &i->report);
     i->report.sysmon = r->sysmon;
     r->sysmon = NULL;
     if (queue_put(r->notes, i, 0)) feeder_item_free(&i);

@@ -45,6 +45,10 @@ struct feeder_gap { /* record ids that will never come */
     struct source_gap gap;
 };
 
+struct feeder_trouble { /* with one of the inputs */
+    char input[256], text[ERROR_TEXT_MAX];
+};
+
 struct feeder_report {
     uint64_t events, events_unread; /* read so far; in the batcher and the spool */
     uint64_t parse_errors, skipped, damaged, foreign, failed_inputs;
@@ -58,6 +62,8 @@ struct feeder_report {
     size_t n_logs;
     struct feeder_gap *gaps; /* since the report before */
     size_t n_gaps;
+    struct feeder_trouble *troubles;
+    size_t n_troubles;
     struct sysmon *sysmon; /* looked at since the report before; else NULL */
 };
 

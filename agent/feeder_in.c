@@ -41,6 +41,7 @@ static enum status open_input(struct input *in) {
                                .strict = in->spec.strict,
                                .position = buf_slice(&in->open_at)};
     enum status st = source_open(in->spec.kind, &o, &in->source, &err);
+    snprintf(in->trouble, sizeof in->trouble, "%s", st ? err.msg : "");
     if (st) {
         in->retry_at = clock_mono_ms() + RETRY_MS;
         if (!r->o.spooled) {
@@ -144,6 +145,7 @@ static bool read_input(struct input *in) {
                 log_error(AREA, "%s: %s%s", source_name(in->source), err.msg,
                           r->o.spooled ? "; opening it again in 5 s" : "");
             if (failed && r->o.spooled) {
+                snprintf(in->trouble, sizeof in->trouble, "%s", err.msg);
                 batcher_flush(in->batcher);
                 feeder_close_source(in);
                 in->retry_at = t + RETRY_MS;

@@ -269,6 +269,7 @@ static int do_status(const struct words *w) {
     if (!st) {
         status_explain(&text, buf_slice(&file), clock_wall());
         rules_text_explain(&text, buf_slice(&file));
+        status_explain_troubles(&text, buf_slice(&file), clock_wall());
         fwrite(text.p, 1, text.len, stdout);
     }
     buf_free(&file);

@@ -13,12 +13,14 @@ void progress_number(struct buf *out, uint64_t n);
 struct status_facts {
     const char *host_name, *version;
     uint64_t now, started, not_after; /* FILETIME */
+    const struct sysmon *sysmon;
 };
 void status_write(struct buf *out, const struct status_facts *f, const struct feeder_report *r,
                   const struct uplink_status *u);
 /* The rest of the first line that begins with `key` and a blank; empty when there is none. */
 struct slice status_value(struct slice file, const char *key);
-/* The status file in plain words. */
+/* The status file in plain words: how things are; and what is wrong and what to do about it, or that all is well. */
 void status_explain(struct buf *out, struct slice file, uint64_t now);
+void status_explain_troubles(struct buf *out, struct slice file, uint64_t now);
 
 #endif

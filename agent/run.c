@@ -351,8 +351,10 @@ static void on_wake(void *ctx) {
         if (i->kind == FEEDER_GONE) wire_end(r->wire);
         if (i->kind == FEEDER_REPORT) {
             mem_free(r->report.logs);
+            mem_free(r->report.troubles);
             r->report = i->report;
             i->report.logs = NULL;
+            i->report.troubles = NULL;
             r->report.gaps = NULL;
             r->report.sysmon = NULL;
             if (i->report.sysmon) r->sysmon = *i->report.sysmon;
@@ -371,7 +373,8 @@ static void write_status(struct run *r) {
                              .version = HAECHI_VERSION,
                              .now = clock_wall(),
                              .started = r->started,
-                             .not_after = r->id.not_after};
+                             .not_after = r->id.not_after,
+                             .sysmon = &r->sysmon};
     struct uplink_rules rules;
     status_write(&text, &f, &r->report, &u);
     rules_text_write(&text, r->rules && rules_get_status(r->rules, &rules) ? &rules : NULL);
@@ -577,6 +580,7 @@ out:
     mem_free(r.rules_dir);
     feeder_free(&r.feeder);
     mem_free(r.report.logs);
+    mem_free(r.report.troubles);
     file_close(&lock);
     facts_free(&r.facts);
     identity_free(&r.id);

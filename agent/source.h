@@ -66,6 +66,7 @@ struct source_facts {
     uint64_t oldest_id, newest_id;  /* of the log itself, where it knows; else 0 */
     uint64_t log_bytes, log_max_bytes;
     uint64_t wraps_in_s; /* until the log overwrites what was not read yet; 0: not known */
+    const char *trouble; /* why nothing comes, in words that live for ever; NULL: none */
 };
 
 struct source;

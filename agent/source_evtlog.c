@@ -182,6 +182,10 @@ static void take_step(struct evtlog_source *e, struct evtlog_step s, unsigned er
         if (error) snprintf(number, sizeof number, " (error %u)", error);
         log_write(s.grave ? LOG_ERROR : LOG_WARN, AREA, "%s: %s%s", e->channel, s.say, number);
     }
+    if (s.act == EVTLOG_LATER)
+        e->base.facts.trouble = *evtlog_error_text(error) ? evtlog_error_text(error) : "the Event Log gives errors";
+    else if (s.act == EVTLOG_WAIT || (s.act == EVTLOG_READ && e->subscription))
+        e->base.facts.trouble = NULL;
     e->more = s.act == EVTLOG_READ;
     if (s.act == EVTLOG_REOPEN || s.act == EVTLOG_LATER) unsubscribe(e);
     if (s.act == EVTLOG_CHECK) {

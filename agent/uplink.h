@@ -141,6 +141,7 @@ struct uplink_status {
     uint64_t events_stored, events_held;
     uint64_t unacked_batches, unacked_events, unacked_bytes;
     const char *trouble; /* why there is no connection; "" */
+    uint64_t heard;      /* when the collector last said something, FILETIME; 0: never since the start */
 };
 struct uplink_status uplink_get_status(const struct uplink *u);
 

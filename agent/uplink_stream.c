@@ -422,6 +422,7 @@ static void on_frame(struct uplink *u, enum frame_type t, struct slice body) {
 
 void uplink_on_data(struct uplink *u, struct slice plain) {
     u->last_heard = uplink_now(u);
+    u->counts.heard = u->io.wall(u->io.ctx);
     while (u->state == UPLINK_GREETING || u->state == UPLINK_STREAMING) {
         enum frame_type t;
         struct slice body;
