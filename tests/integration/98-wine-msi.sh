@@ -210,6 +210,18 @@ stops
 msi 0 /x "$(product "$MSI")" REMOVESTATE=1
 no_service 'uninstalled'
 
+# ---- a package that carries its properties ----
+haechi token create | tail -n 1 | "$ROOT/deploy/windows/preset.sh" "$MSI" "$TMP/preset.msi" TOKEN=- "SERVER=127.0.0.1:$COLLECTOR_PORT" "CHANNELS=$CHANNEL"
+refused 'one of TOKEN' "$ROOT/deploy/windows/preset.sh" "$MSI" "$TMP/no.msi" PATH=x
+install 0 "$TMP/preset.msi"
+wait_for 30 logged 'pending' # this machine is known by that name
+contains 'agent.toml' "$(cat "$STATE/agent.toml")" "channels = [\"$CHANNEL\"]"
+stops
+haechi host approve "$(haechi hosts --pending | sed -n 's/^ *\([0-9a-f]\{16\}\).*/\1/p' | tail -n 1)"
+agent service start
+wait_for 60 logged 'connected to'
+msi 0 /x "$(product "$MSI")" REMOVESTATE=1
+
 # ---- by hand, with an account that has few rights ----
 wine 60 "$EXE" service install --account 'NT AUTHORITY\LocalService' >"$TMP/install.log" 2>&1 || fail "service install: $(cat "$TMP/install.log")"
 contains 'what it says' "$(cat "$TMP/install.log")" "cannot push Sysmon's rules"
