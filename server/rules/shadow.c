@@ -84,13 +84,13 @@ static bool add_rule(struct shadow *s, const struct rule_block *b, const struct 
 }
 
 static bool covers(struct shadow *s, const struct alternative *by, const struct alternative *a) {
-    for (size_t i = 0; i < by->n_tests; i++) {
+    for (size_t i = 0; i < by->n_tests && s->steps; i++) {
         bool implied = false;
-        for (size_t k = 0; k < a->n_tests && !implied; k++)
+        for (size_t k = 0; k < a->n_tests && !implied && s->steps; k++)
             implied = test_implies(&a->tests[k], &by->tests[i], &s->steps);
         if (!implied) return false;
     }
-    return true;
+    return s->steps > 0;
 }
 
 /* Multi-id tags: a field of another binding may stand elsewhere in the event. */
@@ -102,7 +102,7 @@ static bool comparable(const struct alternative *a, const struct alternative *b)
  * its equal, or each would be blamed on the other. */
 static const struct rule *coverer(struct shadow *s, const struct side *side, const struct alternative *a, bool earlier,
                                   bool same_side) {
-    for (size_t k = 0; k < a->n_tests; k++) {
+    for (size_t k = 0; k < a->n_tests && s->steps; k++) {
         for (const struct alternative *by = side->first[a->tests[k].field]; by && s->steps; by = by->next) {
             bool behind = same_side && by->order > a->order;
             if (earlier && behind) break;
@@ -151,8 +151,8 @@ static void judge_rule(struct shadow *s, const struct alternative *const *list, 
 }
 
 static void judge_contradiction(struct shadow *s, const struct alternative *a) {
-    for (size_t i = 0; i < a->n_tests; i++) {
-        for (size_t k = i + 1; k < a->n_tests; k++) {
+    for (size_t i = 0; i < a->n_tests && s->steps; i++) {
+        for (size_t k = i + 1; k < a->n_tests && s->steps; k++) {
             if (!test_contradicts(&a->tests[i], &a->tests[k], &s->steps)) continue;
             finding_instead(finding_add(s->c->f, CODE_NEVER, a->rule->at,
                                         "lines %u and %u of this Rule cannot hold together, so it never matches",
