@@ -38,7 +38,8 @@
     X(CODE_OLD_DEFAULT, "old-default", WARNING, "default= is the old, inverse form of onmatch=")                       \
     X(CODE_RULE_RELATION, "rule-relation", WARNING, "a Rule's groupRelation is missing (or) or unknown (and)")         \
     X(CODE_REPEATED, "repeated-block", WARNING, "a second include or exclude block of a tag")                          \
-    X(CODE_DROPS_ALL, "drops-everything", WARNING, "exclude blocks of a tag that drop what they do not match")         \
+    X(CODE_DROPS_ALL, "drops-everything", WARNING,                                                                     \
+      "several blocks of a tag and no rule that includes: nothing is logged")                                          \
     X(CODE_EMPTY_INCLUDE, "empty-include", WARNING, "an empty include alone: the event is never logged")               \
     X(CODE_EMPTY_EXCLUDE, "empty-exclude", WARNING, "an empty exclude beside an include changes nothing")              \
     X(CODE_LOGS_ALL, "logs-everything", WARNING, "a frequent event without any filter")                                \

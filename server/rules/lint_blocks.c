@@ -6,6 +6,7 @@
 struct tag_blocks {
     const struct rule_block *first_include, *first_exclude;
     size_t n_include, n_exclude;
+    bool includes_something, excludes_something; /* some block has rules */
 };
 
 static bool is_frequent(struct slice tag) {
@@ -25,6 +26,7 @@ static struct tag_blocks blocks_of(const struct ruleset *r, const char *tag) {
         size_t *n = b->exclude ? &t.n_exclude : &t.n_include;
         if (!*first) *first = b;
         (*n)++;
+        *(b->exclude ? &t.excludes_something : &t.includes_something) |= b->n_rules > 0;
     }
     return t;
 }
@@ -41,18 +43,18 @@ static void lint_tag(struct check *c, const struct ruleset *r, const char *tag) 
                                     b->exclude ? "exclude" : "include", tag, before->at.line),
                         "move its rules into that one: older versions refuse or mistreat a second");
     }
-    if (t.n_exclude > 1 && !t.n_include) {
+    if (t.n_exclude && t.n_exclude + t.n_include > 1 && !t.includes_something) {
         finding_instead(
             finding_add(c->f, CODE_DROPS_ALL, t.first_exclude->at,
-                        "%zu exclude blocks of %s and no include: with more than one block, what matches none is not "
-                        "logged, so nothing is",
-                        t.n_exclude, tag),
-            "merge them into one block");
+                        "%zu blocks of %s and no rule that includes: with more than one block, what matches none is "
+                        "not logged, so nothing is",
+                        t.n_exclude + t.n_include, tag),
+            t.n_include ? "take the empty include out" : "merge them into one block");
     }
-    if (t.n_include == 1 && !t.n_exclude && !t.first_include->n_rules) {
+    if (t.n_include && !t.n_exclude && !t.includes_something) {
         finding_add(c->f, CODE_EMPTY_INCLUDE, t.first_include->at, "an empty include alone: %s is never logged", tag);
     }
-    if (t.n_exclude == 1 && t.n_include && !t.first_exclude->n_rules) {
+    if (t.n_exclude && t.includes_something && !t.excludes_something) {
         finding_add(c->f, CODE_EMPTY_EXCLUDE, t.first_exclude->at,
                     "an empty exclude beside an include of %s: only what the include matches is logged", tag);
     }

@@ -163,6 +163,13 @@ static const struct {
      1,
      {0},
      NULL},
+    {"drops-everything",
+     FILTER(
+         "<ProcessCreate onmatch=\"include\"/>\n<ProcessCreate onmatch=\"exclude\"><Image>C:\\a</Image></ProcessCreate>"),
+     3,
+     1,
+     {0},
+     "empty include"},
     {"empty-include", FILTER("<ProcessCreate onmatch=\"include\"/>"), 2, 1, {0}, NULL},
     {"empty-exclude",
      FILTER(
@@ -383,6 +390,12 @@ static const struct {
      HEAD("4.10") "<ProcessCreate onmatch=\"include\"><Image>C:\\a</Image><User>b</User></ProcessCreate>" TAIL,
      {0}},
     {"future schema of the fleet", "schemaversion", "<Sysmon schemaversion=\"4.95\"/>", {495, false}},
+    {"an exclude and an include with rules",
+     "drops-everything",
+     FILTER(
+         "<ProcessCreate onmatch=\"include\"/><ProcessCreate onmatch=\"include\"><Image>C:\\b</Image></ProcessCreate>\n"
+         "<ProcessCreate onmatch=\"exclude\"><Image>C:\\a</Image></ProcessCreate>"),
+     {0}},
     {"4.9 is 4.90", "newer-than-schema", HEAD("4.9") "<FileExecutableDetected onmatch=\"exclude\"/>" TAIL, {0}},
 };
 
