@@ -73,8 +73,7 @@ static enum status check_file(const char *path, const uint8_t digest[RULES_DIGES
     enum status st = file_read(path, RULES_XML_MAX, &bytes, err);
     if (!st) tls_sha256(buf_slice(&bytes), is);
     if (st || memcmp(is, digest, sizeof is) != 0)
-        st = error_set(err, ST_CORRUPT,
-                       "%s is not the file that was ordered: it is needed once more from the collector", path);
+        st = error_set(err, ST_CORRUPT, "%s is not the file that was ordered any more: push them again", path);
     buf_free(&bytes);
     return st;
 }

@@ -103,7 +103,7 @@ static void load(void *ctx, struct uplink_load *ret) {
                                       .max_bytes = l->log_max_bytes};
         if (l->wraps_in_s && (!wraps || l->wraps_in_s < wraps)) wraps = l->wraps_in_s;
     }
-    *ret = (struct uplink_load){.sysmon = &r->sysmon,
+    *ret = (struct uplink_load){.sysmon = r->o->send ? NULL : &r->sysmon, /* what is told takes rules */
                                 .backlog_events = p->events_unread,
                                 .spool_bytes = p->spool_bytes,
                                 .spool_max_bytes = p->spool_max_bytes,
@@ -418,6 +418,7 @@ static void on_signal(void *ctx, bool hang_up) {
     struct run *r = ctx;
     if (hang_up) return;
     log_info(AREA, "stopping");
+    if (r->rules) rules_stop(r->rules);
     uplink_stop(r->uplink, r->o->send ? 0 : STOP_GRACE_MS);
 }
 
