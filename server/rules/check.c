@@ -181,7 +181,7 @@ static void check_document(struct check *c, struct ruleset **ret) {
     if ((*ret)->n_blocks && !c->hashes) {
         finding_instead(finding_add(c->f, CODE_NO_HASHES, c->doc->root->at,
                                     "without HashAlgorithms it depends on the version which hashes are computed"),
-                        "write <HashAlgorithms>SHA256,IMPHASH</HashAlgorithms>");
+                        "write <HashAlgorithms>SHA256%s</HashAlgorithms>", c->o->linux ? "" : ",IMPHASH");
     }
     if (!(*ret)->n_blocks && !c->f->n_errors) {
         finding_add(c->f, CODE_NO_RULES, c->doc->root->at, "no rules: only process starts and ends are logged");

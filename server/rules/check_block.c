@@ -170,8 +170,8 @@ static void check_ids(struct check *c, const struct config_node *block, const st
 }
 
 static void check_systems(struct check *c, const struct config_node *n, const struct schema_tag *tag) {
-    static const char fires[][16] = {"ProcessCreate", "NetworkConnect", "ProcessTerminate", "RawAccessRead",
-                                     "ProcessAccess", "FileCreate",     "FileDelete",       "eBPFEvent"};
+    static const char *const fires[] = {"ProcessCreate", "NetworkConnect", "ProcessTerminate", "RawAccessRead",
+                                        "ProcessAccess", "FileCreate",     "FileDelete",       "eBPFEvent"};
     const struct schema_event *e = schema_event_find(tag->ids[0]);
     if (c->o->linux && !(e->systems & SCHEMA_LINUX)) {
         finding_add(c->f, CODE_NOT_ON_LINUX, n->at, "Sysmon for Linux does not know <%s>", tag->tag);

@@ -396,6 +396,11 @@ static const struct {
          "<ProcessCreate onmatch=\"include\"/><ProcessCreate onmatch=\"include\"><Image>C:\\b</Image></ProcessCreate>\n"
          "<ProcessCreate onmatch=\"exclude\"><Image>C:\\a</Image></ProcessCreate>"),
      {0}},
+    {"what happens on Linux",
+     NULL,
+     FILTER("<ProcessTerminate onmatch=\"exclude\"><Image>/a</Image></ProcessTerminate>\n"
+            "<NetworkConnect onmatch=\"exclude\"><Image>/a</Image></NetworkConnect>"),
+     {0, true}},
     {"4.9 is 4.90", "newer-than-schema", HEAD("4.9") "<FileExecutableDetected onmatch=\"exclude\"/>" TAIL, {0}},
 };
 
