@@ -29,6 +29,9 @@
 #include <time.h>
 #if defined(_WIN32)
 #include <windows.h>
+
+#include <fcntl.h>
+#include <io.h>
 #else
 #include <dirent.h>
 #include <signal.h>
@@ -423,28 +426,39 @@ static void said(const char *state) {
 
 typedef LONG(WINAPI *query_fn)(HANDLE, ULONG, PVOID, ULONG, PULONG);
 
-static void look_at_processes(DWORD *last) {
-    static query_fn query;
+/* By the process's own memory, as Sysmon does: offsets of a 64-bit one. */
+static int command_line(HANDLE p, char *out, size_t cap) {
+    struct {
+        uintptr_t status, peb, more[4];
+    } basic = {0};
     struct {
         USHORT len, cap;
-        wchar_t *text;
-        wchar_t room[2048];
-    } line;
-    char narrow[4096];
+        uint8_t *text;
+    } line = {0};
+    uint8_t *parameters = NULL;
+    wchar_t wide_line[2048];
+    SIZE_T n;
+    query_fn query = (query_fn)(void *)GetProcAddress(GetModuleHandleA("ntdll.dll"), "NtQueryInformationProcess");
+    if (!query || query(p, 0, &basic, sizeof basic, NULL) < 0) return 0;
+    if (!ReadProcessMemory(p, (uint8_t *)basic.peb + 0x20, &parameters, sizeof parameters, &n) ||
+        !ReadProcessMemory(p, parameters + 0x70, &line, sizeof line, &n) || line.len >= sizeof wide_line ||
+        !ReadProcessMemory(p, line.text, wide_line, line.len, &n))
+        return 0;
+    int len = WideCharToMultiByte(CP_UTF8, 0, wide_line, line.len / 2, out, (int)cap - 1, NULL, NULL);
+    out[len > 0 ? len : 0] = 0;
+    return len > 0;
+}
+
+static void look_at_processes(DWORD *last) {
+    char line[4096];
     PROCESSENTRY32 e = {.dwSize = sizeof e};
-    if (!query) query = (query_fn)(void *)GetProcAddress(GetModuleHandleA("ntdll.dll"), "NtQueryInformationProcess");
     HANDLE all = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
     for (BOOL more = Process32First(all, &e); more; more = Process32Next(all, &e)) {
         if (e.th32ProcessID == *last || _stricmp(e.szExeFile, "haechi-agent.exe") != 0) continue;
-        HANDLE p = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, e.th32ProcessID);
-        memset(&line, 0, sizeof line);
-        if (p && query && query(p, 60 /* command line */, &line, sizeof line - sizeof(wchar_t), NULL) >= 0 &&
-            line.text &&
-            WideCharToMultiByte(CP_UTF8, 0, line.text, line.len / 2, narrow, sizeof narrow - 1, NULL, NULL) > 0 &&
-            strstr(narrow, "haechi-canary")) {
-            narrow[line.len / 2] = 0;
+        HANDLE p = OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, FALSE, e.th32ProcessID);
+        if (p && command_line(p, line, sizeof line) && strstr(line, "haechi-canary")) {
             *last = e.th32ProcessID;
-            saw_canary(narrow);
+            saw_canary(line);
         }
         if (p) CloseHandle(p);
     }
@@ -530,6 +544,7 @@ static int service(void) {
 int main(int argc, char **argv) {
 #if defined(_WIN32)
     GetModuleFileNameA(NULL, self, sizeof self);
+    _setmode(_fileno(stdout), _O_BINARY);
 #else
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     self[n > 0 ? n : 0] = 0;
