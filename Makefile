@@ -432,8 +432,10 @@ $(WINDOWS)/signed/$(MSI): $(WINDOWS)/$(MSI) FORCE
 	$(Q)deploy/windows/sign.sh $(@D)/unsigned.msi $@ && rm $(@D)/unsigned.msi
 
 # The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
-WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batcher conf enroll event evtlog_text feeder frame msg queue setup spool sysmon token uplink
-WINDOWS_FUZZ := batch conf event evtlog_text evtx frame journal msg parse setup spool token
+WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batch_lies batcher conf enroll event \
+                event_peek evtlog_policy evtlog_text feeder filehash frame gaps msg parse progress queue rules_kept setup spool \
+                sysmon sysmon_words token uplink
+WINDOWS_FUZZ := batch conf event event_peek evtlog_text evtx frame journal msg parse rules_kept setup spool sysmon_words token
 .PHONY: windows-tests windows-test-programs
 windows-tests:
 	+@$(MAKE) --no-print-directory WINDOWS_HOOKS=$(HOOKS) windows windows-test-programs

@@ -1,5 +1,7 @@
 #!/bin/sh
-# The unit tests and the kept fuzz corpora of the agent's files, as Windows programs.
+# The unit tests and the fuzz targets of the agent's files, as Windows programs: the kept corpora, and changed copies of them.
+#
+#   WINE_FUZZ_TIME=2       seconds of changed copies for each target
 # timeout: 600
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../wine.sh"
@@ -21,6 +23,6 @@ say "$n cases"
 for exe in "$programs"/fuzz_*.exe; do
     name=${exe##*/fuzz_}
     name=${name%.exe}
-    wine 120 "$exe" "tests/fuzz/corpus/$name" >"$TMP/$name.out" 2>&1 || fail "fuzz_$name: $(tail -n 5 "$TMP/$name.out")"
+    wine 120 "$exe" -s "${WINE_FUZZ_TIME:-2}" "tests/fuzz/corpus/$name" >"$TMP/$name.out" 2>&1 || fail "fuzz_$name: $(tail -n 5 "$TMP/$name.out")"
     say "fuzz_$name $(tail -n 1 "$TMP/$name.out")"
 done
