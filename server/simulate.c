@@ -45,6 +45,7 @@ struct sim_worker {
     struct arena header_arena, arena;
     struct buf block, line;
     struct view candidate, *current;
+    struct slice values[SIM_SLOTS]; /* of the event at hand */
     struct sim_tally tally;
     uint32_t stream, epoch; /* of the last sample */
 };
@@ -196,15 +197,15 @@ static uint32_t place_of_id(uint32_t event_id) {
 }
 
 static enum status judge(struct sim_worker *w, struct view *v, const struct opened *b, uint32_t i,
-                         enum event_origin origin, struct engine_verdict *ret, struct slice values[SIM_SLOTS]) {
+                         enum event_origin origin, struct engine_verdict *ret) {
     uint32_t id = place_of_id(b->c.event_id[i]);
     const struct event_wanted *want = wanted_of(v, id);
     if (want->n) {
         struct slice bytes = slice_of(b->payload.p + b->c.payload_at[i], b->c.payload_len[i]);
-        enum status st = event_pick(bytes, b->c.time[i], want, &w->arena, &origin, values);
+        enum status st = event_pick(bytes, b->c.time[i], want, &w->arena, &origin, w->values);
         if (st) return st;
     }
-    *ret = engine_judge_values(v->engine, v->scratch, id, origin == ORIGIN_SYSMON, values);
+    *ret = engine_judge_values(v->engine, v->scratch, id, origin == ORIGIN_SYSMON, w->values);
     return ST_OK;
 }
 
@@ -252,14 +253,13 @@ static enum status judge_event(struct sim_worker *w, const struct opened *b, uin
     uint32_t id = place_of_id(b->c.event_id[i]);
     uint64_t bytes = b->raw ? (uint64_t)b->at->at.len * SIM_SHARE * b->c.payload_len[i] / b->raw : 0;
     struct engine_verdict v, now = {.logged = true};
-    struct slice values[SIM_SLOTS];
     arena_reset(&w->arena);
-    enum status st = judge(w, &w->candidate, b, i, origin, &v, values);
+    enum status st = judge(w, &w->candidate, b, i, origin, &v);
     if (st) return st;
     const struct event_wanted *want = wanted_of(&w->candidate, id);
-    for (size_t k = 0; k < want->n; k++) t->missing[id][k] += !values[k].p;
+    for (size_t k = 0; k < want->n; k++) t->missing[id][k] += !w->values[k].p;
     if (current != SIMULATE_NO_RULES) {
-        st = judge(w, &w->current[current], b, i, origin, &now, values);
+        st = judge(w, &w->current[current], b, i, origin, &now);
         if (st) return st;
         struct sim_row *row = sim_rows_get(&t->rows, id, (uint32_t)current + 1, &now);
         sim_add(&row->all, 1, bytes);

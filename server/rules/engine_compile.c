@@ -318,8 +318,8 @@ static void make_matchers(struct compiler *c) {
     struct program *p = c->p;
     struct match_pattern *patterns = mem_alloc(mem_mul(p->n_atoms, sizeof *patterns));
     p->matchers = mem_zalloc(mem_mul(p->n_slots, sizeof(struct matcher *)));
-    if (p->n_atoms) qsort(c->atoms, p->n_atoms, sizeof *c->atoms, by_slot);
-    for (size_t at = 0; at < p->n_atoms;) {
+    if (c->atoms) qsort(c->atoms, p->n_atoms, sizeof *c->atoms, by_slot);
+    for (size_t at = 0; c->atoms && at < p->n_atoms;) {
         uint32_t slot = c->atoms[at].slot;
         size_t n = 0;
         while (at < p->n_atoms && c->atoms[at].slot == slot) patterns[n++] = c->atoms[at++].p;
