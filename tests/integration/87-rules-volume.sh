@@ -135,3 +135,41 @@ contains 'what it proposes' "$(cat "$TMP/said")" 'FileCreate: Image is C:\Progra
 contains 'what could hide' "$(cat "$TMP/said")" 'beware: '
 contains 'the file' "$(cat "$TMP/proposed.xml")" '<TargetFilename condition="begin with">C:\ProgramData\Noisy\log\</TargetFilename>'
 refused 'there already' haechi rules noisy --host V1 --propose "$TMP/proposed.xml"
+
+# what the simulation says of it: exactly the events that the proposal names are dropped
+haechi rules simulate "$TMP/proposed.xml" --host V1 --since 7d --json >"$TMP/simulated"
+python3 - "$TMP/proposed.xml" "$TMP/simulated" <<'PY' || exit 1
+import json, re, sys
+named = sum(int(n) for n in re.findall(r'haechi: (\d+) of the host', open(sys.argv[1]).read()))
+summary = next(o for o in map(json.loads, open(sys.argv[2])) if o['kind'] == 'summary')
+if summary['dropped'] != named: sys.exit('FAILED: the excludes name %d events; simulated: %r' % (named, summary))
+PY
+
+# a host that has a ruleset: its ruleset with the exclude in it
+cat >"$TMP/base.xml" <<'XML'
+<Sysmon schemaversion="4.50">
+  <HashAlgorithms>SHA256</HashAlgorithms>
+  <EventFiltering>
+    <!-- ours -->
+    <RuleGroup name="" groupRelation="or">
+      <FileCreate onmatch="exclude">
+        <Image condition="is">C:\quiet.exe</Image>
+      </FileCreate>
+    </RuleGroup>
+  </EventFiltering>
+</Sysmon>
+XML
+haechi rules push "$TMP/base.xml" --name base --group default --waves 100 >"$TMP/pushed" 2>&1 || fail "$(cat "$TMP/pushed")"
+refused 'over at' haechi rules volume --rollout 1
+wanted() { haechi host show V1 --json | grep -q '"want":{"ruleset":"base","revision":1'; }
+wait_for 20 wanted
+haechi rules noisy --host V1 --propose "$TMP/mine.xml" >"$TMP/said"
+contains 'whose ruleset' "$(cat "$TMP/said")" 'base revision 1 with 1 exclude'
+contains 'the rest is as it was' "$(cat "$TMP/mine.xml")" '<!-- ours -->'
+same 'one exclude block' 1 "$(grep -c '<FileCreate ' "$TMP/mine.xml")"
+
+# an hour later: before and after that rollout
+stop_collector
+COLLECTOR_ENV=HAECHI_TEST_CLOCK_S=3600 start_collector
+haechi rules volume --rollout 1 --json | grep -q '"after":{.*"seconds":[1-9]' || fail 'before and after a rollout'
+contains 'of its group' "$(haechi rules volume --rollout 1)" 'before  '
