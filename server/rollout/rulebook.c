@@ -6,6 +6,7 @@
 #include "text.h"
 #include "zblob.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,24 +48,29 @@ static size_t position(const struct rulebook *b, const char *name, uint32_t revi
     return lo;
 }
 
+static const char *name_at(const struct rulebook *b, size_t i) {
+    assert(b->revisions && i < b->n_revisions);
+    return b->revisions[i].name;
+}
+
 /* [*ret_first, result) are the revisions of that name. */
 static size_t range_of(const struct rulebook *b, const char *name, size_t *ret_first) {
     *ret_first = position(b, name, 0);
     size_t end = position(b, name, UINT32_MAX);
-    return end < b->n_revisions && strcmp(b->revisions[end].name, name) == 0 ? end + 1 : end;
+    return end < b->n_revisions && strcmp(name_at(b, end), name) == 0 ? end + 1 : end;
 }
 
 static size_t count_names(const struct rulebook *b) {
     size_t n = 0;
-    for (size_t i = 0; i < b->n_revisions; i++) n += !i || strcmp(b->revisions[i - 1].name, b->revisions[i].name) != 0;
+    for (size_t i = 0; i < b->n_revisions; i++) n += !i || strcmp(name_at(b, i - 1), name_at(b, i)) != 0;
     return n;
 }
 
 static void say_names(const struct rulebook *b, const char *name, struct error *err) {
     struct buf names = {0};
     for (size_t i = 0; i < b->n_revisions && names.len < 200; i++) {
-        const char *one = b->revisions[i].name;
-        if (i && strcmp(b->revisions[i - 1].name, one) == 0) continue;
+        const char *one = name_at(b, i);
+        if (i && strcmp(name_at(b, i - 1), one) == 0) continue;
         buf_printf(&names, "%s%s", names.len ? ", " : "", one);
     }
     if (names.len) {
@@ -172,11 +178,11 @@ static enum status check_new(const char *name, const char *comment, struct slice
 static enum status choose_number(struct rulebook *b, struct fleet_txn *t, struct revision *r, struct error *err) {
     uint8_t key[BOOK_KEY_MAX];
     struct slice old;
-    size_t first, end = range_of(b, r->name, &first);
-    if (first == end && count_names(b) >= RULEBOOK_MAX_NAMES) {
+    const struct revision *newest = revisions_get(b, r->name, 0, NULL);
+    if (!newest && count_names(b) >= RULEBOOK_MAX_NAMES) {
         return error_set(err, ST_TOOBIG, "there are %d rulesets already", RULEBOOK_MAX_NAMES);
     }
-    r->revision = first == end ? 1 : b->revisions[end - 1].revision + 1;
+    r->revision = newest ? newest->revision + 1 : 1;
     while (r->revision && !fleet_txn_get(t, FLEET_RULESETS, book_key(r->name, r->revision, key), &old)) r->revision++;
     return r->revision ? ST_OK : error_set(err, ST_FULL, "%s has no number left for another revision", r->name);
 }

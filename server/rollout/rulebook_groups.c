@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "rulebook_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -106,11 +107,8 @@ static size_t words_of(const struct fleet_host *hosts, size_t n_hosts, const cha
         words[n++] = RULEBOOK_DEFAULT_GROUP;
         for (size_t k = 0; k <= h->n_tags; k++) {
             const char *word = k < h->n_tags ? h->tags[k] : h->group;
-            bool again = !word || is_default(word) || !name_is_fit(word);
-            if (k == h->n_tags && !again) {
-                for (size_t j = 0; j < h->n_tags && !again; j++) again = strcmp(h->tags[j], word) == 0;
-            }
-            if (again) continue;
+            if (!word || is_default(word) || !name_is_fit(word)) continue;
+            if (k == h->n_tags && rulebook_is_member(word, NULL, h->tags, h->n_tags)) continue; /* a tag too */
             mem_grow((void **)&words, n, &cap, sizeof *words);
             words[n++] = word;
         }
@@ -158,6 +156,7 @@ size_t rulebook_groups(struct rulebook *b, struct group **ret) {
         mem_grow((void **)&list, n, &cap, sizeof *list);
         copy(NULL, RULEBOOK_DEFAULT_GROUP, &list[n++]);
     }
+    assert(list); /* the default group is in it */
     qsort(list, n, sizeof *list, by_order);
     mem_free(words);
     fleet_hosts_free(hosts, n_hosts);
@@ -181,6 +180,7 @@ size_t rulebook_groups_of(struct rulebook *b, const char *host_group, char *cons
     add_word(b, host_group, &list, &n, &cap);
     for (size_t i = 0; i < n_tags; i++) add_word(b, tags[i], &list, &n, &cap);
     uv_rwlock_rdunlock(&b->lock);
+    assert(list); /* the default group is in it */
     qsort(list, n, sizeof *list, by_order);
     *ret = list;
     return n;

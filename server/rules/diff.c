@@ -4,6 +4,7 @@
 #include "diff_internal.h"
 #include "mem.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 /* ---- changes ---- */
@@ -86,9 +87,11 @@ static void diff_options(const struct ruleset *a, const struct ruleset *b, struc
     }
     for (size_t i = 0; i < a->n_options; i++) {
         if (x[i].partner != DIFF_NONE) continue;
-        struct diff_change *c = add(d, DIFF_REMOVED, "option", text_of(a->options[i].name));
-        c->before = text_of(a->options[i].value);
-        c->before_at = a->options[i].at;
+        const struct rule_option *o = a->options + i;
+        assert(a->options);
+        struct diff_change *c = add(d, DIFF_REMOVED, "option", text_of(o->name));
+        c->before = text_of(o->value);
+        c->before_at = o->at;
     }
     mem_free(x);
     mem_free(y);
@@ -97,7 +100,8 @@ static void diff_options(const struct ruleset *a, const struct ruleset *b, struc
 /* ---- rules of two blocks ---- */
 
 static bool slices_same(struct slice a, struct slice b, bool nocase) {
-    return !a.p == !b.p && (nocase ? slice_eq_nocase(a, b) : slice_eq(a, b));
+    if (!a.p || !b.p) return a.p == b.p;
+    return nocase ? slice_eq_nocase(a, b) : slice_eq(a, b);
 }
 
 static bool field_same(const struct rule_field *a, const struct rule_field *b, bool nocase) {
@@ -235,9 +239,10 @@ static uint64_t block_key(const struct rule_block *b, enum step step) {
     return h;
 }
 
-static void put_block(struct diff *d, enum diff_kind kind, const struct rule_block *before,
+/* `is`: the one of the two that there is. */
+static void put_block(struct diff *d, enum diff_kind kind, const struct rule_block *is, const struct rule_block *before,
                       const struct rule_block *after) {
-    struct diff_change *c = add(d, kind, "block", block_name(after ? after : before));
+    struct diff_change *c = add(d, kind, "block", block_name(is));
     struct buf text = {0};
     if (before) {
         diff_put_block(&text, before);
@@ -265,15 +270,15 @@ static void diff_blocks(const struct ruleset *a, const struct ruleset *b, bool a
         const struct rule_block *new = &b->blocks[i],
                                 *old = y[i].partner == DIFF_NONE ? NULL : &a->blocks[y[i].partner];
         if (!old) {
-            put_block(d, DIFF_ADDED, NULL, new);
+            put_block(d, DIFF_ADDED, new, NULL, new);
         } else if (old->relation != new->relation || !slices_same(old->group_name, new->group_name, false)) {
-            put_block(d, DIFF_CHANGED, old, new);
+            put_block(d, DIFF_CHANGED, new, old, new);
         }
         diff_rules(old ? old : &nothing, new, all, d);
     }
     for (size_t i = 0; i < a->n_blocks; i++) {
         if (x[i].partner != DIFF_NONE) continue;
-        put_block(d, DIFF_REMOVED, &a->blocks[i], NULL);
+        put_block(d, DIFF_REMOVED, &a->blocks[i], &a->blocks[i], NULL);
         diff_rules(&a->blocks[i], &nothing, all, d);
     }
     mem_free(x);
