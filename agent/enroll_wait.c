@@ -197,7 +197,7 @@ static enum wait_next use_file(struct wait *w, enum status *ret) {
         next = WAIT_AT_ONCE;
     } else if (w->is_bad && slice_eq(buf_slice(&w->bad), buf_slice(&content))) {
         next = WAIT_LOOK; /* also one that may not be read: both are empty then */
-    } else if (st || (st = setup_file_parse(w->path, buf_slice(&content), &f, &w->err))) {
+    } else if (st || setup_file_parse(w->path, buf_slice(&content), &f, &w->err)) {
         next = unusable(w, buf_slice(&content));
     } else {
         log_info(AREA, "enrolling with %s", w->path);
