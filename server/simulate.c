@@ -19,6 +19,8 @@
 #define PLAN_MIN_BLOCKS 512u
 #define WINDOW (7 * FILETIME_DAY)
 #define WORKER_NICE 10
+#define LOOK_EVERY 64u     /* events between looks at the clock inside a block */
+#define MAX_BLOCK_MS 20000 /* beyond the step's budget: no real configuration takes that for some thousand events */
 #define SYSMON_CHANNEL "Microsoft-Windows-Sysmon/Operational"
 #define SYSMON_LINUX_CHANNEL "Linux-Sysmon/Operational"
 
@@ -339,7 +341,10 @@ static enum status judge_block(struct sim_worker *w, const struct sim_planned *a
         for (uint32_t i = part->first; i < b.c.n && i - part->first < part->n && !st; i++) {
             if (b.c.time[i] < at->since || b.c.time[i] > at->until) continue;
             st = judge_one(w, &b, i, err);
-            n_judged++;
+            if (++n_judged % LOOK_EVERY == 0 && clock_mono_ms() > w->s->deadline_ms + MAX_BLOCK_MS) {
+                atomic_store(&w->s->too_slow, true);
+                st = error_set(err, ST_INVALID, "the rules take too long");
+            }
         }
     }
     mem_free(keep);
@@ -351,7 +356,7 @@ static void run_worker(void *arg) {
     struct sim_worker *w = arg;
     struct simulate *s = w->s;
     (void)setpriority(PRIO_PROCESS, 0, WORKER_NICE); /* of this thread, on Linux */
-    while (clock_mono_ms() < s->deadline_ms) {
+    while (clock_mono_ms() < s->deadline_ms && !atomic_load(&s->too_slow)) {
         size_t at = atomic_fetch_add(&s->next, 1);
         if (at >= s->n_plan) return;
         struct error err = {0};
@@ -412,6 +417,12 @@ MUST_USE enum status simulate_step(struct simulate *s, unsigned budget_ms, struc
         }
         if (!n) return error_set(err, ST_NOMEM, "no thread can be started");
         for (unsigned i = 0; i < n; i++) (void)uv_thread_join(&s->workers[i].thread);
+        if (atomic_load(&s->too_slow)) {
+            return error_set(
+                err, ST_INVALID,
+                "these rules take more than %d s for the events of one block; has a field very many values that begin alike?",
+                MAX_BLOCK_MS / 1000);
+        }
     }
     return s->counted ? ST_END : ST_OK;
 }

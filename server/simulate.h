@@ -43,7 +43,7 @@ struct simulate *simulate_new(struct simulate_spec *spec);
 void simulate_free(struct simulate **s);
 
 /* Goes on for about budget_ms. ST_OK: there is more to do; ST_END: the counts are final. A block that cannot be read is logged,
- * counted and skipped. */
+ * counted and skipped. ST_INVALID: made to be slow; it is given up. */
 MUST_USE enum status simulate_step(struct simulate *s, unsigned budget_ms, struct error *err);
 
 struct simulate_progress {

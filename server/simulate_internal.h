@@ -31,6 +31,7 @@ struct simulate {
     uint64_t first_indexed, now;                /* the oldest time that the index knows; when it all began */
     uint64_t units_done, units_plan, units_all; /* host-windows before the plan, in it, in all */
     _Atomic uint64_t n_events;
+    _Atomic bool too_slow; /* given up */
     uint64_t deadline_ms;
     bool counted;
     /* the report */

@@ -7,7 +7,7 @@
 
 #define NO_SLOT UINT32_MAX
 #define ENGINE_MAX_ID 255u
-#define ENGINE_ARENA_CAP (64u * 1024 * 1024)
+#define ENGINE_ARENA_CAP (256u * 1024 * 1024) /* many times what RULES_XML_MAX bytes of values take */
 
 enum entry_test {
     TEST_ANY,     /* one of its patterns holds */
