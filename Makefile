@@ -499,7 +499,12 @@ bench:
 
 OUR_C   = $(BASE_SRC) $(PROTO_SRC) $(AGENT_SRC) $(STORAGE_SRC) $(RULES_SRC) $(SERVER_SRC) $(CLI_SRC) $(LOAD_SRC) $(MAIN_SRC)
 ALL_OUR := $(shell find proto agent storage server tests -name '*.[ch]' 2>/dev/null)
-TIDY    = $(OUR_C:%.c=$(OBJ)/tidy/%.ok)
+WINDOWS_C := $(wildcard proto/base/*_win.c proto/*_win.c agent/*_win.c agent/source_evtlog.c)
+TIDY    = $(OUR_C:%.c=$(OBJ)/tidy/%.ok) $(if $(MINGW_INCLUDE),$(WINDOWS_C:%.c=$(OBJ)/tidy/%.ok))
+# what only Windows compiles, as clang sees it with the headers of the cross tools; cppcheck needs none
+MINGW_INCLUDE := $(firstword $(wildcard /usr/share/mingw-w64/include /usr/x86_64-w64-mingw32/include))
+AS_WINDOWS     = -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1
+$(WINDOWS_C:%.c=$(OBJ)/tidy/%.ok): tidy_target = --target=x86_64-w64-mingw32 $(AS_WINDOWS) -isystem $(MINGW_INCLUDE)
 lint:
 	@deploy/deps/setup.sh build lint
 	$(again) BUILD=release deps $(GEN_HDR)
@@ -511,11 +516,14 @@ lint-tidy: $(TIDY)
 $(OBJ)/tidy/%.ok: %.c $(filter %.h,$(ALL_OUR)) .clang-tidy
 	$(call say,TIDY,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CLANG_TIDY) --quiet $< -- $(STD) $(call includes,$<) -DHAECHI_VERSION='"$(VERSION)"' 2>/dev/null && touch $@
+	$(Q)$(CLANG_TIDY) --quiet $< -- $(tidy_target) $(STD) $(call includes,$<) -DHAECHI_VERSION='"$(VERSION)"' 2>/dev/null && touch $@
 lint-cppcheck:
 	cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 --enable=warning,performance,portability \
 	    --suppress=missingIncludeSystem --suppress=shiftTooManyBitsSigned --library=tests/cppcheck.cfg -j2 $(see_server) -Iserver/cli -Istorage -Iagent \
 	    $(filter-out -I$(GEN),$(see_proto)) -DHAECHI_VERSION='"x"' $(OUR_C)
+	cppcheck --quiet --std=c11 --inline-suppr --error-exitcode=1 --enable=warning,performance,portability \
+	    --suppress=missingIncludeSystem --platform=win64 --library=windows --library=tests/cppcheck.cfg -D_WIN32 $(AS_WINDOWS) -Iagent \
+	    $(filter-out -I$(GEN),$(see_proto)) -DHAECHI_VERSION='"x"' $(WINDOWS_C)
 
 format:
 	$(CLANG_FORMAT) -i $(ALL_OUR)

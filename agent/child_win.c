@@ -163,7 +163,7 @@ static void drain(HANDLE from, size_t max, struct buf *into) {
 
 enum status child_run(const struct child_run *o, struct child_end *ret, struct error *err) {
     struct child_end e = {0};
-    struct running r;
+    struct running r = {0};
     enum status st = launch(o, &r, err);
     if (st) return st;
     uint64_t began = clock_mono_ms(), until = began + o->time_limit_ms;

@@ -360,7 +360,7 @@ static enum status wait_for(SC_HANDLE s, DWORD wanted, const char *what, struct 
 }
 
 static enum status start(struct error *err) {
-    SC_HANDLE m, s;
+    SC_HANDLE m = NULL, s = NULL;
     enum status st = open_service(SERVICE_START | SERVICE_QUERY_STATUS, &m, &s, "start", err);
     if (st) return st;
     st = StartServiceW(s, 0, NULL) ? wait_for(s, SERVICE_RUNNING, "start", err)
@@ -370,7 +370,7 @@ static enum status start(struct error *err) {
 }
 
 static enum status stop(struct error *err) {
-    SC_HANDLE m, s;
+    SC_HANDLE m = NULL, s = NULL;
     SERVICE_STATUS now;
     enum status st = open_service(SERVICE_STOP | SERVICE_QUERY_STATUS, &m, &s, "stop", err);
     if (st) return st;
@@ -381,7 +381,7 @@ static enum status stop(struct error *err) {
 }
 
 static enum status uninstall(struct error *err) {
-    SC_HANDLE m, s;
+    SC_HANDLE m = NULL, s = NULL;
     SERVICE_STATUS now;
     struct error ignored;
     enum status st = open_service(SERVICE_STOP | SERVICE_QUERY_STATUS | DELETE, &m, &s, "uninstall", err);

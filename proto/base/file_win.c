@@ -384,7 +384,7 @@ enum status file_sync(struct file *f, struct error *err) {
 enum status file_lock(const char *path, struct file **ret, struct error *err) {
     struct file *f = NULL;
     enum status st = file_open(path, FILE_RDWR, &f, err);
-    if (st) return st;
+    if (!f) return st;
     OVERLAPPED o = {.OffsetHigh = LOCK_AT};
     char pid[24] = "";
     if (!LockFileEx(f->h, LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &o)) {
