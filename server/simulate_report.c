@@ -273,7 +273,7 @@ static void put_next(struct simulate *s, struct buf *out) {
     switch (s->part) {
     case PART_SUMMARY: put_summary(s, out); break;
     case PART_IDS:
-        n = SIM_IDS - 1;
+        n = SIM_IDS;
         put_id(s, (uint32_t)s->at, out);
         break;
     case PART_RULES:
