@@ -191,8 +191,8 @@ static void XMLCALL on_doctype(void *ctx, const XML_Char *name, const XML_Char *
 }
 
 static bool in_comment(struct slice before) {
-    while (before.len >= 4) {
-        if (before.len >= 3 && memcmp(before.p + before.len - 3, "-->", 3) == 0) return false;
+    while (before.p && before.len >= 4) {
+        if (memcmp(before.p + before.len - 3, "-->", 3) == 0) return false;
         if (memcmp(before.p + before.len - 4, "<!--", 4) == 0) return true;
         before.len--;
     }
