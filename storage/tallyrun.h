@@ -15,6 +15,6 @@
 
 /* Appends to the partition's log, or folds all of it into the sheets. Sorts. LMDB's number; a sheet that cannot be read is
  * replaced by what is known now. May be repeated. */
-int tallyrun_store(struct tallytab *t, struct partition *p, MDB_txn *txn);
+int tallyrun_store(struct tallytab *r, struct partition *p, MDB_txn *txn);
 
 #endif
