@@ -10,6 +10,6 @@
  * shows it in full. ST_DENIED with a sentence when it ended other than done. */
 MUST_USE enum status rollout_follow(struct client *c, uint64_t id, bool json, struct error *err);
 /* One rollout as the API gives it: what, how far, its waves, who failed and why. */
-void rollout_show(yyjson_val *rollout);
+void rollout_show(yyjson_val *o);
 
 #endif

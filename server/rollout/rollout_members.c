@@ -243,6 +243,10 @@ void members_tick(struct rollouts *r, uint64_t dt_ms) {
 
 /* ---- what hosts say ---- */
 
+static bool moves_cursor(uint32_t cp) {
+    return cp < 32 || (cp >= 0x7f && cp < 0xa0) || (cp >= 0x202a && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069);
+}
+
 /* Peer text as UTF-8 of bounded length: with line ends when asked, without anything else that moves a cursor. */
 static void set_text(char **field, const char *text, size_t max, bool lines) {
     struct buf clean = {0};
@@ -253,7 +257,7 @@ static void set_text(char **field, const char *text, size_t max, bool lines) {
         bool line = lines && (*s.p == '\n' || *s.p == '\t');
         if (!n || (cp >= 0xd800 && cp < 0xe000))
             buf_str(&clean, "\xef\xbf\xbd");
-        else if (cp >= 32 || line)
+        else if (line || !moves_cursor(cp))
             buf_append(&clean, s.p, n);
         s = slice_from(s, n ? n : 1);
     }
