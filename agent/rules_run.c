@@ -69,7 +69,7 @@ static enum status keep(const char *dir, struct rules_job *j) {
 /* The file as Sysmon shall read it. */
 static enum status check_file(const char *path, const uint8_t digest[RULES_DIGEST_LEN], struct error *err) {
     struct buf bytes = {0};
-    uint8_t is[RULES_DIGEST_LEN];
+    uint8_t is[RULES_DIGEST_LEN] = {0};
     enum status st = file_read(path, RULES_XML_MAX, &bytes, err);
     if (!st) tls_sha256(buf_slice(&bytes), is);
     if (st || memcmp(is, digest, sizeof is) != 0)
