@@ -285,7 +285,7 @@ $(DEPS)/llhttp-%/.done:  ; @CC='$(CC)' AR='$(AR)' deploy/deps/build.sh llhttp $(
 UNIT       := $(patsubst tests/unit/%.c,%,$(filter-out %_win.c,$(wildcard tests/unit/test_*.c)))
 FUZZERS    := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 # Tests with threads in them: these run under TSan as well.
-TSAN_TESTS := queue log clock conn tls db writer writer_disk writer_kill procs fleetdb ingest digest listener rollout session fleet rulebook simulate uplink agent_io feeder api live
+TSAN_TESTS := queue log clock conn tls db writer writer_disk writer_kill procs fleetdb ingest digest listener rollout session fleet rulebook simulate uplink wire agent_io feeder api live
 
 FAKE_OBJ   := $(call obj,$(wildcard tests/fake/*.c))
 layers_of = $(or $(shell sed -n 's|.*// links: *||p' $(2) | head -n 1),\

@@ -12,6 +12,20 @@ static void put_line(struct buf *out, const char *key, const char *text) {
     buf_str(out, "\n");
 }
 
+/* Sysmon's own, without its banner's empty lines: what a person looks for first when rules were not taken. */
+static void put_words(struct buf *out, const char *words) {
+    struct buf line = {0};
+    for (; *words; words++) {
+        bool more = line.len && line.p[line.len - 1] != ' ';
+        if (*words != '\n')
+            buf_byte(&line, (uint8_t)*words);
+        else if (more)
+            buf_str(&line, " | ");
+    }
+    put_line(out, "rules_words", buf_cstr(&line));
+    buf_free(&line);
+}
+
 void rules_text_write(struct buf *out, const struct uplink_rules *rules) {
     char evidence[80], since[FILETIME_TEXT_MAX];
     if (!rules) return;
@@ -22,8 +36,7 @@ void rules_text_write(struct buf *out, const struct uplink_rules *rules) {
                rules_state_name(rules->state), since);
     put_line(out, "rules_evidence", evidence);
     put_line(out, "rules_reason", rules->reason);
-    /* Sysmon's own words: what a person looks for first when they were not taken. */
-    if (rules->state != RULES_LOADED) put_line(out, "rules_words", rules->words);
+    if (rules->state != RULES_LOADED) put_words(out, rules->words);
 }
 
 void rules_text_explain(struct buf *out, struct slice file) {

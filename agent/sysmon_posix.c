@@ -19,6 +19,7 @@
 #define SERVICE "sysmon"
 #define CONFIG_MAX (16u * 1024 * 1024)
 #define ANSWER_MAX (1024u * 1024)
+#define ANSWER_MS 2000u
 #define OLD_SCHEMA "4.81" /* of all up to 1.3 */
 
 struct asked { /* one program that was started */
@@ -48,23 +49,15 @@ static const struct asked *answer_of(const struct stat *sb) {
 /* What follows `before` in the output of the program with that option, as far as it is digits and dots. */
 static void ask(const char *program, const char *option, const char *before, char *out, size_t cap) {
     const char *const argv[] = {program, option, NULL};
-    struct child *c = NULL;
-    struct buf text = {0};
-    const char *at = NULL;
-    if (child_start(argv, &c, NULL)) return;
-    for (int i = 0; i < 20 && !at && text.len < ANSWER_MAX; i++) { /* at most two seconds */
-        enum status st = child_read(c, 100, 4096, &text, NULL);
-        if (st != ST_OK && st != ST_AGAIN) break;
-        if (st == ST_OK) at = strstr(buf_cstr(&text), before);
-        if (at && !at[strlen(before) + strspn(at + strlen(before), "0123456789.")]) at = NULL; /* not whole yet */
-    }
-    child_stop(&c);
-    at = strstr(buf_cstr(&text), before);
+    struct child_run o = {.argv = argv, .dir = "/", .time_limit_ms = ANSWER_MS, .max_output = ANSWER_MAX};
+    struct child_end e = {0};
+    if (child_check_program(program, NULL) || child_run(&o, &e, NULL)) return;
+    const char *at = strstr(buf_cstr(&e.output), before);
     if (at) {
         at += strlen(before);
         snprintf(out, cap, "%.*s", (int)strspn(at, "0123456789."), at);
     }
-    buf_free(&text);
+    buf_free(&e.output);
 }
 
 void sysmon_ask(void) {
