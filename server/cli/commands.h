@@ -79,6 +79,8 @@ MUST_USE enum status read_config(const char *path, struct buf *out, struct error
 enum status print_line(void *ctx, struct slice line);
 /* The same for a whole reply, whose last line may end with a newline. */
 enum status print_reply(struct slice reply);
+/* Bytes as they are; ST_CLOSED likewise. */
+enum status print_bytes(struct slice bytes);
 /* "1.5 MiB" into out. */
 const char *human_bytes(uint64_t bytes, char out[32]);
 /* Checks a time for --since, --until, --at before it is sent. */

@@ -136,8 +136,11 @@ MUST_USE enum status read_config(const char *path, struct buf *out, struct error
 
 enum status print_line(void *ctx, struct slice line) {
     (void)ctx;
-    bool ok = fwrite(line.p, 1, line.len, stdout) == line.len && putchar('\n') != EOF;
-    return ok ? ST_OK : ST_CLOSED;
+    return print_bytes(line) || putchar('\n') == EOF ? ST_CLOSED : ST_OK;
+}
+
+enum status print_bytes(struct slice bytes) {
+    return bytes.len && fwrite(bytes.p, 1, bytes.len, stdout) != bytes.len ? ST_CLOSED : ST_OK;
 }
 
 enum status print_reply(struct slice reply) {

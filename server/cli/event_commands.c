@@ -73,9 +73,9 @@ static void events_url(const struct events *o, const char *format, struct buf *u
     buf_free(&ids);
 }
 
-static enum status print_bytes(void *ctx, struct slice bytes) {
+static enum status print_piece(void *ctx, struct slice bytes) {
     const struct events *o = ctx;
-    if (fwrite(bytes.p, 1, bytes.len, stdout) != bytes.len) return ST_CLOSED;
+    if (print_bytes(bytes)) return ST_CLOSED;
     return o->follow && fflush(stdout) ? ST_CLOSED : ST_OK;
 }
 
@@ -234,7 +234,7 @@ static enum status run_events(struct client *c, const void *options, const struc
         st = print_table(c, o, &url, err);
     } else {
         url_param_uint(&url, "limit", o->limit);
-        st = client_stream(c, &url, print_bytes, (void *)o, err);
+        st = client_stream(c, &url, print_piece, (void *)o, err);
     }
     buf_free(&url);
     return st;
@@ -277,7 +277,7 @@ static enum status run_tree(struct client *c, const void *options, const struct 
     url_param_uint(&url, "pid", o->pid);
     url_param(&url, "at", o->at);
     url_param(&url, "format", o->format ? o->format : "text");
-    st = client_stream(c, &url, print_bytes, &as_is, err);
+    st = client_stream(c, &url, print_piece, &as_is, err);
     buf_free(&url);
     return st;
 }

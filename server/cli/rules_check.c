@@ -46,7 +46,7 @@ static enum status check_file(const struct rules_check *o, const struct check_op
         } else {
             findings_text(&f, buf_cstr(&name), &out);
         }
-        if (fwrite(out.p, 1, out.len, stdout) != out.len) st = ST_CLOSED;
+        st = print_bytes(buf_slice(&out));
         t->files++;
         t->errors += f.n_errors;
         t->warnings += f.n_warnings;
@@ -72,9 +72,9 @@ static enum status print_codes(bool json) {
             buf_printf(&out, "%-21s  %-7s  %s\n", c->code, kind, c->meaning);
         }
     }
-    bool ok = fwrite(out.p, 1, out.len, stdout) == out.len;
+    enum status st = print_bytes(buf_slice(&out));
     buf_free(&out);
-    return ok ? ST_OK : ST_CLOSED;
+    return st;
 }
 
 static void count(struct buf *out, size_t n, const char *what) {

@@ -110,7 +110,7 @@ static enum status run_rules_diff(struct client *c, const void *options, const s
         st = by_line(words, buf_slice(&before), buf_slice(&after), &out, err);
     else if (!st)
         st = by_meaning(o, words, buf_slice(&before), buf_slice(&after), &out, err);
-    if (!st && fwrite(out.p, 1, out.len, stdout) != out.len) st = ST_CLOSED;
+    if (!st) st = print_bytes(buf_slice(&out));
     buf_free(&before);
     buf_free(&after);
     buf_free(&out);

@@ -26,8 +26,8 @@ static enum status run_rules_merge(struct client *c, const void *options, const 
     if (!st && o->out) {
         st = file_replace(o->out, buf_slice(&xml), 0644, err);
         if (!st) printf("%s: %zu modules merged\n", o->out, n);
-    } else if (!st && fwrite(xml.p, 1, xml.len, stdout) != xml.len) {
-        st = ST_CLOSED;
+    } else if (!st) {
+        st = print_bytes(buf_slice(&xml));
     }
     buf_free(&xml);
     return st;

@@ -139,7 +139,7 @@ static enum status check(const struct check_options *co, const char *path, struc
     enum status st = ruleset_check(xml, co, &f, &r);
     if (f.n_errors || !quiet) {
         findings_text(&f, path, &text);
-        fwrite(text.p, 1, text.len, stderr);
+        fputs(buf_cstr(&text), stderr);
     }
     if (st) {
         st = error_set(err, ST_DENIED, "%s has %zu error%s: nothing was stored", path, f.n_errors,

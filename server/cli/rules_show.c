@@ -165,8 +165,8 @@ static enum status run_rules_export(struct client *c, const void *options, const
     if (!st) st = revision_bytes(c, &ref, &xml, err);
     if (!st && o->out && strcmp(o->out, "-") != 0) {
         st = file_replace(o->out, buf_slice(&xml), 0644, err);
-    } else if (!st && fwrite(xml.p, 1, xml.len, stdout) != xml.len) {
-        st = ST_CLOSED;
+    } else if (!st) {
+        st = print_bytes(buf_slice(&xml));
     }
     buf_free(&xml);
     return st;

@@ -81,7 +81,7 @@ static enum status on_ledger(void *ctx, struct slice line) {
     } else {
         put_ledger(yyjson_doc_get_root(doc), &out);
     }
-    if (fwrite(out.p, 1, out.len, stdout) != out.len) st = ST_CLOSED;
+    st = print_bytes(buf_slice(&out));
     buf_free(&out);
     yyjson_doc_free(doc);
     return st;
