@@ -7,6 +7,7 @@
 #include "ref.h"
 #include "rules_rollout.h"
 #include "rules_words.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -176,6 +177,25 @@ static enum status ask_newest(struct client *c, const char *name, uint32_t *ret_
     return st == ST_NOTFOUND ? ST_OK : st;
 }
 
+/* The collector refused what the check here let pass (it knows more of the hosts, or is newer): what it found. */
+static void say_findings(struct client *c, const char *name) {
+    struct slice text = client_problem(c);
+    yyjson_doc *doc = text.len ? yyjson_read((const char *)text.p, text.len, 0) : NULL;
+    yyjson_val *f;
+    size_t i, n;
+    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "findings"), i, n, f) {
+        struct buf line = {0};
+        struct slice instead = json_text(f, "instead");
+        text_printable(&line, json_text(f, "message"), SIZE_MAX);
+        if (instead.len) buf_str(&line, "; ");
+        text_printable(&line, instead, SIZE_MAX);
+        fprintf(stderr, "%s:%" PRIu64 ":%" PRIu64 ": %s: %s\n", name, json_uint(f, "line"), json_uint(f, "column"),
+                slice_eq_str(json_text(f, "kind"), "error") ? "error" : "warning", buf_cstr(&line));
+        buf_free(&line);
+    }
+    yyjson_doc_free(doc);
+}
+
 static enum status post_revision(struct client *c, const struct rules_push *o, const char *name, struct slice xml,
                                  struct buf *reply, unsigned *ret_http, struct error *err) {
     struct buf url = {0};
@@ -186,6 +206,7 @@ static enum status post_revision(struct client *c, const struct rules_push *o, c
     url_param(&url, "group", o->group);
     buf_clear(reply);
     enum status st = client_send(c, "POST", &url, "application/xml", xml, reply, ret_http, err);
+    if (st == ST_DENIED) say_findings(c, name);
     buf_free(&url);
     return st;
 }
