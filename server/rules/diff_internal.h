@@ -19,6 +19,12 @@ void diff_pair(struct diff_item *a, size_t n_a, struct diff_item *b, size_t n_b,
 /* Marks in moved[0..n_a) the paired items of a that must be moved to come into b's order: as few as possible. */
 void diff_moved(const struct diff_item *a, size_t n_a, bool *moved);
 
+struct diff_ref { /* a place in a list, to be sorted by what is there */
+    uint64_t key;
+    size_t at;
+};
+void diff_sort(struct diff_ref *refs, size_t n); /* by key, equal ones by place */
+
 uint64_t diff_hash(uint64_t h, struct slice s); /* 0 begins */
 uint64_t diff_hash_nocase(uint64_t h, struct slice s);
 

@@ -5,8 +5,6 @@
 #include "diff_internal.h"
 #include "mem.h"
 
-#include <stdlib.h>
-
 #define LINES_MAX 200000u
 #define CELLS_MAX 1000000u /* of a table of common subsequences */
 #define DEPTH_MAX 40
@@ -81,23 +79,12 @@ static void by_table(struct sides *s, const struct part *p) {
     mem_free(table);
 }
 
-struct ref {
-    uint64_t key;
-    size_t at;
-};
-
-static int by_key(const void *a, const void *b) {
-    const struct ref *x = a, *y = b;
-    if (x->key != y->key) return x->key < y->key ? -1 : 1;
-    return (x->at > y->at) - (x->at < y->at);
-}
-
 /* The lines of [from, to) that occur once there, by key. */
-static size_t single_lines(const struct side *t, size_t from, size_t to, struct ref **ret) {
+static size_t single_lines(const struct side *t, size_t from, size_t to, struct diff_ref **ret) {
     size_t n = to - from, kept = 0;
-    struct ref *refs = mem_alloc(mem_mul(n, sizeof *refs));
-    for (size_t i = 0; i < n; i++) refs[i] = (struct ref){t->keys[from + i], from + i};
-    qsort(refs, n, sizeof *refs, by_key);
+    struct diff_ref *refs = mem_alloc(mem_mul(n, sizeof *refs));
+    for (size_t i = 0; i < n; i++) refs[i] = (struct diff_ref){t->keys[from + i], from + i};
+    diff_sort(refs, n);
     for (size_t i = 0, end; i < n; i = end) {
         for (end = i + 1; end < n && refs[end].key == refs[i].key;) end++;
         if (end == i + 1) refs[kept++] = refs[i];
@@ -109,7 +96,7 @@ static size_t single_lines(const struct side *t, size_t from, size_t to, struct 
 /* items[i]: the line of b that line x0 + i of a is fixed to. False: there is no fixed point. */
 static bool fixed_points(const struct sides *s, const struct part *p, struct diff_item *items) {
     size_t n = p->x1 - p->x0, found = 0;
-    struct ref *x, *y;
+    struct diff_ref *x, *y;
     size_t n_x = single_lines(&s->a, p->x0, p->x1, &x), n_y = single_lines(&s->b, p->y0, p->y1, &y);
     for (size_t i = 0; i < n; i++) items[i] = (struct diff_item){0, DIFF_NONE};
     for (size_t i = 0, j = 0; i < n_x && j < n_y;) {

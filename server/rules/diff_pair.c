@@ -23,30 +23,29 @@ uint64_t diff_hash_nocase(uint64_t h, struct slice s) {
     return h ? h : 1;
 }
 
-struct ref {
-    uint64_t key;
-    size_t at;
-};
-
 static int by_key(const void *a, const void *b) {
-    const struct ref *x = a, *y = b;
+    const struct diff_ref *x = a, *y = b;
     if (x->key != y->key) return x->key < y->key ? -1 : 1;
     return (x->at > y->at) - (x->at < y->at);
 }
 
-static size_t free_ones(const struct diff_item *items, size_t n, struct ref **ret) {
+void diff_sort(struct diff_ref *refs, size_t n) {
+    if (n) qsort(refs, n, sizeof *refs, by_key);
+}
+
+static size_t free_ones(const struct diff_item *items, size_t n, struct diff_ref **ret) {
     size_t n_free = 0;
     *ret = mem_alloc(mem_mul(n, sizeof **ret));
     for (size_t i = 0; i < n; i++) {
-        if (items[i].partner == DIFF_NONE && items[i].key) (*ret)[n_free++] = (struct ref){items[i].key, i};
+        if (items[i].partner == DIFF_NONE && items[i].key) (*ret)[n_free++] = (struct diff_ref){items[i].key, i};
     }
-    if (n_free) qsort(*ret, n_free, sizeof **ret, by_key);
+    diff_sort(*ret, n_free);
     return n_free;
 }
 
 void diff_pair(struct diff_item *a, size_t n_a, struct diff_item *b, size_t n_b,
                bool (*same)(const void *ctx, size_t i_a, size_t i_b), const void *ctx) {
-    struct ref *x, *y;
+    struct diff_ref *x, *y;
     size_t n_x = free_ones(a, n_a, &x), n_y = free_ones(b, n_b, &y);
     for (size_t i = 0, j = 0; i < n_x && j < n_y;) {
         if (x[i].key != y[j].key) {
