@@ -11,22 +11,25 @@ static bool names_file(const struct rules_kept *k, const struct sysmon *s) {
     return filehash_compare(&k->hash, slice_str(s->config_hash)) == FILEHASH_SAME;
 }
 
-void rules_proof_look(struct rules_proof *p, const struct rules_kept *k, const struct sysmon *now,
-                      enum sysmon_system system) {
-    p->copy = false;
-    if (!now->has_rules) return;
-    if (system == SYSMON_ON_LINUX) {
-        p->copy = same_rules(now, k->order.digest);
-        return;
-    }
+static bool copy_proves(const struct rules_proof *p, const struct rules_kept *k, const struct sysmon *now,
+                        enum sysmon_system system) {
+    if (!now->has_rules) return false;
+    if (system == SYSMON_ON_LINUX) return same_rules(now, k->order.digest);
     const struct rules_memory *m = rules_kept_recall(k, now->version, k->order.digest);
     bool changed = !same_rules(&p->before, now->rules_digest);
     /* Sysmon that keeps the file's hash and keeps another one was given another file. */
-    if (filehash_compare(&k->hash, slice_str(now->config_hash)) == FILEHASH_OTHER) return;
-    if (changed || (m && same_rules(now, m->rules_digest)))
-        p->copy = true;
-    else if (!m)
-        p->copy = names_file(k, now) && (!names_file(k, &p->before) || p->event16);
+    if (filehash_compare(&k->hash, slice_str(now->config_hash)) == FILEHASH_OTHER) return false;
+    if (changed || (m && same_rules(now, m->rules_digest))) return true;
+    return !m && names_file(k, now) && (!names_file(k, &p->before) || p->event16);
+}
+
+void rules_proof_look(struct rules_proof *p, const struct rules_kept *k, const struct sysmon *now,
+                      enum sysmon_system system, bool late) {
+    if (late && system == SYSMON_ON_WINDOWS)
+        p->copy = p->copy && same_rules(now, p->copy_digest);
+    else
+        p->copy = copy_proves(p, k, now, system);
+    if (p->copy) memcpy(p->copy_digest, now->rules_digest, sizeof p->copy_digest);
 }
 
 /* The path has our file's own name, which nobody else uses, or is the copy that Sysmon for Linux makes of what it is given. */

@@ -21,14 +21,16 @@ struct rules_proof {
     uint64_t since;       /* Sysmon was started then, FILETIME */
     struct sysmon before; /* as it was right before */
     bool words, event16, event16_without_hash, copy, canary;
-    char canary_said[RULES_NAME_MAX]; /* the canary was seen with another RuleName */
+    uint8_t copy_digest[RULES_DIGEST_LEN]; /* of the copy that proved it */
+    char canary_said[RULES_NAME_MAX];      /* the canary was seen with another RuleName */
     bool canary_seen;
     char trouble[RULES_REASON_MAX]; /* Sysmon's own event 255 since; "": none */
 };
 
-/* What a look at Sysmon says about the copy; sets p->copy. */
+/* What a look at Sysmon says about the copy; sets p->copy. late: the time for proof is over: what was proven by then can be lost, but on
+ * Windows, where the copy proves itself by having changed, it cannot be won. */
 void rules_proof_look(struct rules_proof *p, const struct rules_kept *k, const struct sysmon *now,
-                      enum sysmon_system system);
+                      enum sysmon_system system, bool late);
 /* An event of Sysmon about itself; false: it has nothing to do with this run. */
 bool rules_proof_note(struct rules_proof *p, const struct rules_kept *k, const struct sysmon_note *n);
 /* Bits of enum rules_evidence. */

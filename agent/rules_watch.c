@@ -168,7 +168,7 @@ void rules_on_look(struct rules *r) {
     r->look_at = rules_now(r) + r->o.look_ms;
     if (!k->has_order || r->stopping) return;
     if (r->proving) {
-        rules_proof_look(&r->proof, k, &r->sysmon, r->o.system);
+        rules_proof_look(&r->proof, k, &r->sysmon, r->o.system, k->state == RULES_FAILED);
         if (k->state == RULES_APPLIED) r->look_at = rules_now(r) + RULES_PROVE_LOOK_MS;
         rules_prove(r);
         if (k->state != RULES_FAILED) return;
@@ -209,7 +209,7 @@ void rules_on_note(struct rules *r, const struct sysmon_note *n) {
     if (!r->kept.has_order || r->stopping) return;
     if (r->proving && rules_proof_note(&r->proof, &r->kept, n)) {
         if (n->event == 16) /* what the copy proves may depend on it */
-            rules_proof_look(&r->proof, &r->kept, &r->sysmon, r->o.system);
+            rules_proof_look(&r->proof, &r->kept, &r->sysmon, r->o.system, r->kept.state == RULES_FAILED);
         rules_prove(r);
         return;
     }

@@ -350,6 +350,33 @@ static void test_proof(void **state) {
     world_free(&w);
 }
 
+/* Proof that comes after its time: events may, the copy may not, and one that was proven must still be that. */
+static void test_late_proof(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    give(&w, 1, "one");
+    run(&w, 62000);
+    is(&w, RULES_FAILED, "no event 16");
+    w.host.blob[0] ^= 1; /* somebody else's, in the registry alone */
+    run(&w, 12000);
+    event16(&w, w.host.hash, "x");
+    run(&w, 12000);
+    is(&w, RULES_FAILED, "");
+    world_free(&w);
+    world_init(&w);
+    w.o.reads_events = false;
+    restart(&w);
+    w.host.lies = true;
+    give(&w, 1, "one");
+    run(&w, 62000);
+    is(&w, RULES_FAILED, "copy of the rules is not theirs");
+    w.host.blob[0] ^= 1;
+    run(&w, 60000);
+    is(&w, RULES_FAILED, "copy of the rules is not theirs");
+    world_free(&w);
+}
+
 static void test_event16_first(void **state) {
     (void)state;
     struct world w;
@@ -765,11 +792,14 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_of_things),   cmocka_unit_test(test_proof),    cmocka_unit_test(test_event16_first),
-        cmocka_unit_test(test_event255),          cmocka_unit_test(test_answers),  cmocka_unit_test(test_host_lacks),
-        cmocka_unit_test(test_stops_and_returns), cmocka_unit_test(test_drift),    cmocka_unit_test(test_heal),
-        cmocka_unit_test(test_replaced),          cmocka_unit_test(test_restarts), cmocka_unit_test(test_offers),
-        cmocka_unit_test(test_full_disk),         cmocka_unit_test(test_canary),   cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_order_of_things), cmocka_unit_test(test_proof),
+        cmocka_unit_test(test_late_proof),      cmocka_unit_test(test_event16_first),
+        cmocka_unit_test(test_event255),        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_host_lacks),      cmocka_unit_test(test_stops_and_returns),
+        cmocka_unit_test(test_drift),           cmocka_unit_test(test_heal),
+        cmocka_unit_test(test_replaced),        cmocka_unit_test(test_restarts),
+        cmocka_unit_test(test_offers),          cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_canary),          cmocka_unit_test(test_stop),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
