@@ -6,6 +6,7 @@
 #include "keystore.h"
 #include "log.h"
 #include "mem.h"
+#include "priority.h"
 #include "progress.h"
 #include "rules_run.h"
 #include "rules_text.h"
@@ -534,6 +535,7 @@ enum status run_agent(const struct run_options *o, struct error *err) {
     enum status st = keystore_load(o->state, &r.id, err);
     if (!st && !o->send) st = keystore_lock(o->state, &lock, err);
     if (st) goto out;
+    if (!o->send) priority_lower();
     facts_read(o->state, &r.facts);
     sysmon_prepare(o->sysmon_directory);
     sysmon_ask();

@@ -37,6 +37,7 @@ struct uplink {
     bool reader_used;
     struct arena arena;
     uint64_t last_heard, heartbeat_ms, heartbeat_at;
+    uint64_t their_time, their_time_at; /* the collector's clock at the greeting, and ours that cannot be set */
     uint64_t credit_batches, credit_bytes;
     enum status bye; /* why the connection ends, when we know better than the socket */
     char bye_text[ERROR_TEXT_MAX];

@@ -234,6 +234,8 @@ static void on_welcome(struct uplink *u, struct slice body) {
     u->tried = 0;
     u->trouble[0] = 0;
     uint64_t wall = u->io.wall(u->io.ctx);
+    u->their_time = m->time;
+    u->their_time_at = uplink_now(u);
     uint64_t apart = wall > m->time ? wall - m->time : m->time - wall;
     if (m->time && apart > CLOCK_DOUBT) {
         log_warn(AREA, "this host's clock and the collector's are %llu minutes apart: set the one that is wrong",
@@ -342,7 +344,10 @@ void uplink_renew_failed(struct uplink *u, const char *text) {
 void uplink_renew_if_due(struct uplink *u) {
     uint64_t life = u->o.not_after > u->o.not_before ? u->o.not_after - u->o.not_before : 0;
     if (!life || u->renew_deadline || uplink_now(u) < u->renew_at_ms) return;
-    if (u->io.wall(u->io.ctx) < u->o.not_before + life / 3 * 2) return;
+    /* By the clock of the collector, whose dates these are: this host's may be set to anything at any time. */
+    uint64_t t = u->their_time ? u->their_time + (uplink_now(u) - u->their_time_at) * (FILETIME_SECOND / 1000)
+                               : u->io.wall(u->io.ctx);
+    if (t < u->o.not_before + life / 3 * 2) return;
     struct buf csr = {0};
     struct error err = {0};
     if (u->owner.make_csr(u->owner.ctx, &csr, &err)) {

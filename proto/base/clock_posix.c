@@ -11,6 +11,6 @@ uint64_t clock_system(void) {
 
 uint64_t clock_mono_ms(void) {
     struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(CLOCK_BOOTTIME, &ts); /* goes on while the machine sleeps, as deadlines want it */
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }

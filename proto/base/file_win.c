@@ -319,6 +319,8 @@ enum status file_open(const char *path, enum file_mode mode, struct file **ret, 
         CloseHandle(h);
         return st;
     }
+    FILE_IO_PRIORITY_HINT_INFO low = {.PriorityHint = IoPriorityHintLow};
+    SetFileInformationByHandle(h, FileIoPriorityHintInfo, &low, sizeof low); /* best effort: others come first */
     struct file *f = mem_zalloc(sizeof *f);
     f->h = h;
     f->len = (uint64_t)size.QuadPart;

@@ -8,6 +8,8 @@
  *   outcome                   says what the acks said so far
  *   goodbye ST_NAME RETRY_S TEXT
  *   renewed
+ *   sleep S                   as long as that no tick, then one: the machine slept
+ *   wall [-]S                 this host's wall clock is set by so many seconds; the collector's is not
  * and, before start: collectors A B ... | final | give_up MS | window BYTES | certificate FROM_S TO_S (of wall clock) */
 #include "clock.h"
 #include "file.h"
@@ -29,6 +31,7 @@ struct world {
     struct uplink_options o;
     const char *collectors[8];
     uint64_t clock_ms;
+    int64_t wall_off_s; /* of this host's clock; the collector's has none */
     bool blocked, stopped, finishing;
     unsigned ready, given; /* batches there are, and how many the uplink has */
     struct buf out;        /* what it did, a line each */
@@ -39,8 +42,13 @@ static uint64_t now_ms(void *ctx) {
     return ((struct world *)ctx)->clock_ms;
 }
 
+static uint64_t true_time(const struct world *w) {
+    return FILETIME_UNIX_EPOCH + w->clock_ms * (FILETIME_SECOND / 1000);
+}
+
 static uint64_t wall(void *ctx) {
-    return FILETIME_UNIX_EPOCH + ((struct world *)ctx)->clock_ms * (FILETIME_SECOND / 1000);
+    const struct world *w = ctx;
+    return true_time(w) + (uint64_t)w->wall_off_s * FILETIME_SECOND;
 }
 
 static uint32_t no_chance(void *ctx) {
@@ -129,7 +137,7 @@ static enum status renewed(void *ctx, struct slice certificate, struct slice ca,
     (void)ca;
     (void)err;
     assert_true(slice_eq_str(certificate, "new"));
-    *from = wall(ctx);
+    *from = true_time(ctx); /* the collector's dates */
     *to = *from + 30 * FILETIME_DAY;
     buf_str(&((struct world *)ctx)->out, "renewed\n");
     return ST_OK;
@@ -196,7 +204,7 @@ static bool hear(struct world *w, const char *line, char *args) {
         m.credit_batches = value(args, "credit=", 4);
         m.credit_bytes = value(args, "bytes=", 0);
         m.heartbeat_s = value(args, "heartbeat=", 30);
-        m.time = wall(w);
+        m.time = true_time(w);
         receive(w, FRAME_WELCOME, &m.base);
     } else if (strcmp(line, "ack") == 0) {
         Haechi__Ack m = HAECHI__ACK__INIT;
@@ -270,6 +278,12 @@ static void command(struct world *w, char *line) {
             left -= step;
             uplink_tick(w->u);
         }
+    } else if (strcmp(line, "sleep") == 0) {
+        w->clock_ms += value(args, "", 0) * UINT64_C(1000);
+        uplink_tick(w->u);
+    } else if (strcmp(line, "wall") == 0) {
+        w->wall_off_s += strtoll(args, NULL, 10);
+        uplink_tick(w->u);
     } else if (strcmp(line, "stop") == 0) {
         uplink_stop(w->u, value(args, "", 0));
     } else if (strcmp(line, "feed") == 0) {
