@@ -29,9 +29,10 @@ enum wait_next {
 struct wait {
     const struct enroll_wait_options *o;
     char *path, *note;
-    struct buf bad; /* what the file held when it could not be used: not tried again */
-    bool is_bad;    /* bad is of the file that is there */
-    bool said;      /* that there is nothing to enrol with */
+    struct buf bad;            /* what the file held when it could not be used: not tried again */
+    bool is_bad;               /* bad is of the file that is there */
+    bool said;                 /* that there is nothing to enrol with */
+    char told[ERROR_TEXT_MAX]; /* the last reason that was said: not again and again */
     unsigned pause_ms;
     struct error err;
 };
@@ -176,10 +177,9 @@ static enum wait_next answered(struct wait *w, enum status st, bool final, struc
     case ST_CORRUPT:
     case ST_VERSION: return unusable(w, content);
     default:
-        if (!w->pause_ms) {
+        if (strcmp(w->told, w->err.msg) != 0) {
             log_warn(AREA, "%s; asking again until it works", w->err.msg);
-        } else {
-            log_info(AREA, "%s; asking again", w->err.msg);
+            memcpy(w->told, w->err.msg, sizeof w->told);
         }
         snprintf(text, sizeof text, "not enrolled yet, asking again: %s", w->err.msg);
         note(w, text);
@@ -200,7 +200,7 @@ static enum wait_next use_file(struct wait *w, enum status *ret) {
     } else if (st || setup_file_parse(w->path, buf_slice(&content), &f, &w->err)) {
         next = unusable(w, buf_slice(&content));
     } else {
-        log_info(AREA, "enrolling with %s", w->path);
+        if (!w->pause_ms) log_info(AREA, "enrolling with %s", w->path);
         note(w, "enrolling; a collector was asked, and has not decided yet");
         bool final = false;
         st = ask(w, &f, &final);

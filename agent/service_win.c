@@ -24,7 +24,7 @@
 #define ABOUT L"Sends this computer's event logs to a Haechi collector."
 #define SOURCE_KEY L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\Haechi Agent"
 #define STOP_HINT_MS 5000
-#define STOP_LIMIT_MS 4500
+#define STOP_LIMIT_MS 4000
 #define STOP_WAIT_MS 15000
 #define LOG_MAX (4u << 20)
 /* Of messages.mc: severity and number. */
