@@ -212,7 +212,7 @@ contains 'a program that anybody could change' "$(reason)" 'can be changed by ot
 chmod 755 "$SYSMON/sysmon"
 
 # ---- killed at each point ----
-for point in rules-file rules-kept rules-applied rules-kept:2 rules-kept:3; do
+for point in rules-file rules-kept rules-applied rules-kept:2; do
     kill_agent HOST
     AGENT_ENV="HAECHI_CRASH_AT=$point"
     start
