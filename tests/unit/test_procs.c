@@ -202,8 +202,88 @@ static void a_walk_meets_each_process_once(void **state) {
     mem_free(rows);
 }
 
+static unsigned random_below(unsigned n) {
+    static uint64_t x = 88172645463325252u;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return (unsigned)(x >> 33) % n;
+}
+
+static void same_proc(const char *name, const struct proc *a, const struct proc *b) {
+    const struct slice *x[] = PROC_TEXTS(a), *y[] = PROC_TEXTS(b);
+    for (size_t i = 0; i < PROC_N_TEXTS; i++) {
+        if (!slice_eq(*x[i], *y[i])) fail_msg("%s: text %zu", name, i);
+    }
+    if (memcmp(a->counts, b->counts, sizeof a->counts) != 0) fail_msg("%s: counts", name);
+    if (a->first_seen != b->first_seen || a->last_seen != b->last_seen) fail_msg("%s: seen", name);
+    if (a->has_start != b->has_start || a->has_end != b->has_end || a->start != b->start || a->end != b->end)
+        fail_msg("%s: start and end", name);
+    if (a->pid != b->pid || !guid_eq(&a->parent, &b->parent)) fail_msg("%s: PID and parent", name);
+}
+
+struct compare {
+    const struct proc *want;
+    size_t n, at;
+};
+
+static enum status on_compared(void *ctx, const struct proc *p) {
+    struct compare *c = ctx;
+    while (c->at < c->n && !c->want[c->at].first_seen) c->at++; /* never seen */
+    assert_true(c->at < c->n && guid_eq(&p->guid, &c->want[c->at].guid));
+    same_proc("walk", p, &c->want[c->at++]);
+    return ST_OK;
+}
+
+/* Runs that bring counts alone, new facts, or both, for processes new and known: all are in what is read. */
+static void counts_and_facts_add_up(void **state) {
+    struct bed *t = *state;
+    enum { N = 400, RUNS = 40 };
+    struct proc *want = mem_zalloc(N * sizeof *want), *rows = mem_zalloc(N * sizeof *rows);
+    struct buf bytes = {0};
+    for (unsigned i = 0; i < N; i++) want[i].guid = guid_of(i);
+    for (unsigned k = 0; k < RUNS; k++) {
+        size_t n = 0;
+        if (k == RUNS / 2) atomic_store(&store_now, DAY0 + FILETIME_DAY);
+        for (unsigned i = 0; i < N; i++) {
+            if (random_below(3)) continue;
+            struct proc *p = &rows[n++];
+            uint64_t when = 1000 + random_below(1000);
+            *p = (struct proc){.guid = guid_of(i), .first_seen = when, .last_seen = when + random_below(50)};
+            p->counts[random_below(PROC_MAX_EVENT_ID + 1)] = 1 + random_below(300);
+            if (!random_below(8)) p->image = SLICE_LIT("C:\\x.exe");
+            if (!random_below(8)) p->pid = 1 + i;
+            if (!random_below(16)) {
+                p->has_start = true;
+                p->start = when;
+                p->parent = guid_of(i / 2);
+                p->command_line = SLICE_LIT("x -y");
+            }
+            if (!random_below(16)) {
+                p->has_end = true;
+                p->end = when + 5;
+            }
+            proc_merge(&want[i], p);
+        }
+        add_rows(t, rows, n);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        struct proc p;
+        buf_clear(&bytes);
+        if (!want[i].first_seen) continue;
+        must(procs_get(t->db, 1, &want[i].guid, &p, &bytes, &store_err));
+        same_proc("look-up", &p, &want[i]);
+    }
+    struct compare c = {.want = want, .n = N};
+    must(procs_each(t->db, 1, on_compared, &c, &store_err));
+    mem_free(want);
+    mem_free(rows);
+    buf_free(&bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(counts_and_facts_add_up, setup, teardown),
         cmocka_unit_test(event_1_beats_placeholders),
         cmocka_unit_test_setup_teardown(rows_are_found_over_days, setup, teardown),
         cmocka_unit_test_setup_teardown(a_walk_meets_each_process_once, setup, teardown),
