@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TRIES 3 /* somebody else may push in between */
+#define WAVES_MAX 16 /* ROLLOUT_MAX_WAVES */
+#define TRIES 3      /* somebody else may push in between */
 
 struct rules_push {
     struct common common;
@@ -50,20 +51,24 @@ static const struct arg_option push_options[] = {
 
 /* ---- the plan, from words ---- */
 
+/* Checked here, so that nothing is stored for a plan that the collector would refuse. */
 static enum status put_waves(const char *text, struct json_body *b, struct error *err) {
     yyjson_mut_val *list = yyjson_mut_arr(b->doc);
-    for (const char *p = text;; p++) {
-        char *end;
+    unsigned long last = 0;
+    for (const char *p = text; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL) {
+        char *end = NULL;
         unsigned long n = *p >= '0' && *p <= '9' ? strtoul(p, &end, 10) : 0;
-        if (!n || n > 100 || (*end && *end != ','))
-            return error_set(err, ST_INVALID, "--waves takes percentages that ascend to 100, as 5,25,100, not '%s'",
-                             text);
+        if (n <= last || n > 100 || (*end && *end != ',')) {
+            last = 0;
+            break;
+        }
         yyjson_mut_arr_add_uint(b->doc, list, n);
-        p = end;
-        if (!*p) break;
+        last = n;
     }
     yyjson_mut_obj_add_val(b->doc, b->o, "waves", list);
-    return ST_OK;
+    if (last == 100 && yyjson_mut_arr_size(list) <= WAVES_MAX) return ST_OK;
+    return error_set(err, ST_INVALID, "--waves takes at most %d percentages that ascend to 100, as 5,25,100, not '%s'",
+                     WAVES_MAX, text);
 }
 
 static enum status put_duration(const char *option, const char *key, const char *text, struct json_body *b,

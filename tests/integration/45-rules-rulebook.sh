@@ -26,6 +26,13 @@ refused 'error' haechi rules push "$TMP/bad.xml" --name base
 same 'a refused push stores nothing' 1 "$(haechi rules list --json | wc -l)"
 refused 'no name for a ruleset' haechi rules push - <"$TMP/base.xml"
 refused 'no name for a ruleset' haechi rules push "$TMP/base.xml" --name 'a b'
+for waves in 5,4,100 5,25 5,101 0,100 5,,100 , '' x 5,100x; do refused '^haechi rules push: --waves' haechi rules push "$TMP/base2.xml" --name base --group web --waves "$waves"; done
+for rate in 2,3 0.5 0.5,0.9 x nan,2 0.5,inf; do refused '^haechi rules push: --rate' haechi rules push "$TMP/base2.xml" --name base --group web --rate "$rate"; done
+refused '^haechi rules push: --wait' haechi rules push "$TMP/base2.xml" --name base --group web --wait soon
+refused '^haechi rules push: --max-failed' haechi rules push "$TMP/base2.xml" --name base --group web --max-failed 101
+refused 'no name for a group' haechi rules push "$TMP/base2.xml" --name base --group 'a b'
+contains 'a plan that makes no sense stores nothing' "$(haechi rules show base)" 'the first'
+same 'a plan that makes no sense stores nothing' 1 "$(haechi rules show base --json | grep -o '"hosts_loaded"' | wc -l)"
 haechi rules push - --name base --comment 'the second' <"$TMP/base2.xml" >"$TMP/out" 2>"$TMP/err"
 contains 'stdin' "$(cat "$TMP/out")" 'base@2 is new'
 haechi rules push "$TMP/base.xml" --name other --dry-run 2>"$TMP/err"
