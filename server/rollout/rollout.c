@@ -156,7 +156,12 @@ static enum status take_back(struct rollouts *r, struct rollout *ro, const char 
         }
     }
     at.state = ROLLOUT_ROLLED_BACK;
-    return st ? st : change_to(r, ro, &at, why, actor, "rollout rollback", err);
+    char text[2 * ERROR_TEXT_MAX];
+    snprintf(text, sizeof text, "%s%s", why,
+             ro->before.ruleset[0]
+                 ? ""
+                 : "; the group had no rules before: its hosts get those of their other groups, or keep these");
+    return st ? st : change_to(r, ro, &at, text, actor, "rollout rollback", err);
 }
 
 static enum status carry_out(struct rollouts *r, struct rollout *ro, const struct rollout_step *s, struct error *err) {
@@ -192,10 +197,12 @@ static bool advance(struct rollouts *r, struct rollout *ro) {
         struct rollout_host *hosts;
         struct rollout_step s;
         struct error err = {0};
+        uint64_t now = r->o.now(), *done = ro->at.wave < ro->plan.n_waves ? &ro->at.done[ro->at.wave] : &now;
         uv_mutex_lock(&r->lock);
+        if (*done > now) *done = now; /* the clock was set back: the wait begins anew */
         size_t n = members_of(r, ro, &hosts, NULL);
         uv_mutex_unlock(&r->lock);
-        rollout_next(&ro->plan, &ro->at, hosts, n, r->o.now(), &s);
+        rollout_next(&ro->plan, &ro->at, hosts, n, now, &s);
         mem_free(hosts);
         if (s.what == ROLLOUT_WAIT) break;
         if (carry_out(r, ro, &s, &err)) {

@@ -580,6 +580,7 @@ static void groups_and_precedence(void **state) {
     /* a first rollout of a group that is rolled back leaves its hosts to their other groups */
     p.group = "web";
     must(rollout_rollback(w->r, "t", id, &why));
+    is(w, id, "rolled back", "the group had no rules before");
     pass(w, 3);
     assert_int_equal(with(w, 2), 20);
 }
@@ -600,6 +601,17 @@ static void replaced_connections(void **state) {
     come(w, p);
     assert_true(take(w, p));
     assert_false(take(w, p));
+}
+
+static void clock_set_back(void **state) {
+    struct world *w = *state;
+    begin(w, 20);
+    struct rollout_plan p = in_waves(2);
+    uint64_t id = start(w, &p);
+    pass(w, 4);
+    the_time -= 365 * FILETIME_DAY;
+    pass(w, 40);
+    is(w, id, "done", NULL);
 }
 
 static void refusals_count(void **state) {
@@ -728,6 +740,7 @@ int main(void) {
         CASE(groups_and_precedence),
         CASE(replaced_connections),
         CASE(refusals_count),
+        CASE(clock_set_back),
         CASE(nonsense_is_survived),
         CASE(a_crowd),
     };
