@@ -37,9 +37,9 @@ struct input {
     uint64_t retry_at, size;
     unsigned lines;
     char trouble[ERROR_TEXT_MAX]; /* why it could not be opened or read; "" */
-    uint64_t events, bad; /* of this input, since the start */
-    struct buf taken;     /* position of the last batch taken from the spool, at first the bookmark's */
-    struct buf open_at;   /* where the next open goes on: behind the last event that the batcher got */
+    uint64_t events, bad;         /* of this input, since the start */
+    struct buf taken;             /* position of the last batch taken from the spool, at first the bookmark's */
+    struct buf open_at;           /* where the next open goes on: behind the last event that the batcher got */
 };
 
 struct ready { /* a finished batch on its way out */
