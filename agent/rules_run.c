@@ -152,5 +152,5 @@ int rules_run_canary(const char *word) {
     struct queue *q = queue_new(1, 1, NULL, NULL);
     enum status st = queue_take(q, CANARY_LIVES_MS, &nothing); /* nobody puts anything: a pause */
     queue_free(&q);
-    return st == ST_TIMEOUT && strstr(word, CANARY_WORD) ? 0 : 2;
+    return st == ST_TIMEOUT && strstr(word, RULES_CANARY_WORD) ? 0 : 2;
 }

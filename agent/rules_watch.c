@@ -227,7 +227,7 @@ void rules_on_note(struct rules *r, const struct sysmon_note *n) {
 static void start_canary(struct rules *r) {
     uint8_t random[16];
     if (!*r->canary) { /* the second of one run bears the same word: the first one's event may be on its way */
-        int at = snprintf(r->canary, sizeof r->canary, CANARY_WORD "-");
+        int at = snprintf(r->canary, sizeof r->canary, RULES_CANARY_WORD "-");
         r->io.random(r->io.ctx, random, sizeof random);
         for (size_t i = 0; i < sizeof random; i++, at += 2)
             snprintf(r->canary + at, sizeof r->canary - (size_t)at, "%02x", random[i]);

@@ -5,8 +5,7 @@
 
 #include "event.h"
 
-#define CANARY_WORD "haechi-canary" /* in the canary's command line, before what nobody can guess: rules match it */
-#define CANARY_MAX 64u              /* bytes of the argument with NUL */
+#define CANARY_MAX 64u /* bytes of the argument with NUL */
 
 struct sysmon_note {
     unsigned event; /* 1, 4, 16, 255 */

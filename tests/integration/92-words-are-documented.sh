@@ -15,6 +15,9 @@ contains 'haechi TAB' " $(offered haechi '') " ' events '
 contains 'haechi TAB' " $(offered haechi '') " ' token '
 same 'haechi ev TAB' 'events' "$(offered haechi ev)"
 same 'haechi token TAB' 'create list revoke' "$(offered haechi token '')"
+same 'haechi rules p TAB' 'push' "$(offered haechi rules p)"
+contains 'haechi rules push --wa TAB' "$(offered haechi rules push --wa)" '--waves'
+same 'haechi group s TAB' 'set show' "$(offered haechi group s)"
 contains 'haechi events --f TAB' "$(offered haechi events --f)" '--follow'
 contains 'haechi token create --u TAB' "$(offered haechi token create --u)" '--uses'
 same 'haechi events --format TAB' 'csv json table xml' "$(offered haechi events --format '' | sed 's/ text//')"
