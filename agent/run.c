@@ -535,11 +535,13 @@ enum status run_agent(const struct run_options *o, struct error *err) {
     enum status st = keystore_load(o->state, &r.id, err);
     if (!st && !o->send) st = keystore_lock(o->state, &lock, err);
     if (st) goto out;
-    if (!o->send) priority_lower();
     facts_read(o->state, &r.facts);
-    sysmon_prepare(o->sysmon_directory);
-    sysmon_ask();
-    sysmon_look(&r.sysmon);
+    if (!o->send) {
+        priority_lower();
+        sysmon_prepare(o->sysmon_directory);
+        sysmon_ask();
+        sysmon_look(&r.sysmon);
+    }
     r.terminal = facts_is_terminal();
     r.wire = wire_new();
     const char *own[] = {r.id.host_name, r.facts.hostname};
