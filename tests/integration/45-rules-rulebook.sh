@@ -1,5 +1,5 @@
 #!/bin/bash
-# timeout: 90
+# timeout: 120
 # Rulesets through the real programs: pushed, refused, listed, compared, exported byte for byte, assigned to groups; what was
 # stored survives kill -9, and everything is in the audit log.
 . "$(dirname "$0")/../lib.sh"
@@ -89,6 +89,27 @@ contains 'a group' "$(haechi group show db)" 'heal            yes'
 same 'hosts of a tag' db-1 "$(haechi hosts --group eu --json | sed 's/.*"name":"\([^"]*\)".*/\1/')"
 same 'hosts of the default group' 2 "$(haechi hosts --group default --json | wc -l)"
 
+# ---- what a group's hosts run decides what may be pushed to them ----
+run_bg load haechi-load --token "$(haechi token create --group load --uses 2 | tail -n 1)" --agents 2 --hold --seconds 60 --quiet
+known() { haechi group show load | grep -q '2 with schema 4.90'; }
+wait_for 20 known
+sed 's/4\.50/4.91/' "$TMP/base.xml" >"$TMP/newer.xml"
+haechi rules check --group load "$TMP/base.xml" >"$TMP/out"
+contains 'check for a group' "$(cat "$TMP/out")" 'no errors'
+refused '1 error' haechi rules check --group load "$TMP/newer.xml"
+refused 'nothing was stored' haechi rules push "$TMP/newer.xml" --group load
+answer=$(command curl -s -o "$TMP/problem" -w '%{http_code}' --unix-socket "${HAECHI_API#unix:}" -H 'Content-Type: application/xml' \
+    --data-binary "@$TMP/newer.xml" 'http://localhost/api/v1/rulesets/newer/revisions?group=load')
+same 'the API refuses it for that group' 422 "$answer"
+haechi rules push "$TMP/base.xml" --name loaded --group load --waves 100 --wait 0 --follow >"$TMP/out" 2>&1 || fail "$(cat "$TMP/out")"
+contains 'loaded' "$(haechi rules show loaded@1)" '2 hosts'
+host=$(haechi hosts --group load --json | head -n 1 | sed 's/.*"name":"\([^"]*\)".*/\1/')
+contains 'which group decides' "$(haechi host show "$host")" 'load, precedence 0: loaded@1 (decides'
+haechi group unassign load >/dev/null
+no_rules() { haechi host show "$host" | grep -q 'load, precedence 0: no rules'; }
+wait_for 10 no_rules
+end load
+
 # ---- two push at once: each has a revision of its own ----
 push_many() { # WHO
     for i in 1 2 3 4 5; do
@@ -115,7 +136,7 @@ haechi rules export base@1 | cmp - "$TMP/base.xml" || fail 'the exported bytes a
 # ---- audit ----
 audit=$(haechi audit --from 1)
 for what in base@1 base@2 wide@2 race@10; do grep -q "rules add  *$what " <<<"$audit" || fail "the audit log has no $what"; done
-same 'pushes in the audit log' 15 "$(haechi audit --from 1 --json | grep -c '"action":"rules add"')"
+same 'pushes in the audit log' 16 "$(haechi audit --from 1 --json | grep -c '"action":"rules add"')"
 same 'changes of groups in the audit log' 2 "$(haechi audit --from 1 --json | grep -c '"action":"group set"')"
 contains 'who and why' "$audit" 'the second'
 
