@@ -1,7 +1,7 @@
 #!/bin/bash
 # From a push to loaded rules and back: 200 simulated hosts, a real Linux agent and, where Wine is, a real Windows agent whose Sysmon was
 # renamed, against stand-ins for Sysmon that take rules, refuse them, and lie; drift is seen and healed; status says the truth of each.
-# timeout: 300
+# timeout: 420
 . "$(dirname "$0")/../lib.sh"
 
 WITH_WINDOWS=
@@ -28,7 +28,7 @@ linux
 run_bg sysmon "$SYSMON/sysmon" -i "$SYSMON/config.xml" -service
 enroll LINUX "$(haechi token create --group real | tail -n 1)" >/dev/null
 start_agent LINUX 'sources.journal = false' "sources.syslog = [\"$TMP/events.log\"]" 'sources.unproven = true' "sysmon.directory = \"$SYSMON\"" \
-    'uplink.retry_max = "1s"' 'rules.apply_limit = "5s"' 'rules.proof_limit = "5s"' 'rules.check_every = "1s"'
+    'uplink.retry_max = "1s"' 'rules.apply_limit = "10s"' 'rules.proof_limit = "5s"' 'rules.check_every = "1s"'
 REAL=1
 
 # ---- a Windows host ----
@@ -58,7 +58,7 @@ if [ -n "$WITH_WINDOWS" ]; then
     wine 60 'C:\agent\haechi-agent.exe' enroll --token "$(haechi token create --group real | tail -n 1)" --state 'C:\haechi' --name WINDOWS \
         >"$TMP/enroll.log" 2>&1 || fail "enrol: $(cat "$TMP/enroll.log")"
     printf '%s\n' 'state = "C:/haechi"' '[uplink]' 'retry_max = "1s"' '[sources]' 'channels = ["Microsoft-Windows-Sysmon/Operational"]' \
-        '[rules]' 'apply_limit = "10s"' 'proof_limit = "10s"' 'check_every = "1s"' >"$DIR/agent.toml"
+        '[rules]' 'apply_limit = "20s"' 'proof_limit = "10s"' 'check_every = "1s"' >"$DIR/agent.toml"
     wine_bg agent 'C:\agent\haechi-agent.exe' run --config 'C:\agent\agent.toml'
 else
     say 'without a Windows host: Wine, or haechi-agent.exe (make windows), is not here'

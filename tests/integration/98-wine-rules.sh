@@ -1,7 +1,7 @@
 #!/bin/bash
 # Rules on Windows: a Sysmon that was renamed is found by its altitude and given them; its words, event 16, the registry and the canary prove
 # them; refusals, lies and hanging are told; a registry write is seen and healed; another version is given them anew.
-# timeout: 300
+# timeout: 420
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../wine.sh"
 need x86_64-w64-mingw32-gcc x86_64-w64-mingw32-windres openssl python3
@@ -69,7 +69,7 @@ offer() { # RULESET [WORD...]
 }
 last() { grep '^status ' "$WORK/statuses" | tail -n 1; }
 is_now() { case $(last) in *"serial=$serial "*" state=$1 "*) ;; *) last && return 1 ;; esac }
-becomes() { wait_for "${2:-30}" is_now "$1"; }
+becomes() { wait_for "${2:-60}" is_now "$1"; }
 reason() { last | sed 's/.*reason="\([^"]*\)".*/\1/'; }
 
 # ---- a host, and a collector that says what we want ----
@@ -86,8 +86,8 @@ retry_max = "1s"
 [sources]
 channels = ["Microsoft-Windows-Sysmon/Operational"]
 [rules]
-apply_limit = "5s"
-proof_limit = "8s"
+apply_limit = "15s"
+proof_limit = "10s"
 check_every = "1s"
 CONF
 wine_bg agent 'C:\agent\haechi-agent.exe' run --config 'C:\agent\agent.toml'
@@ -125,7 +125,7 @@ not_taken() { # NAME REASON CONTROL-LINE...
     shift 2
     control "$@"
     offer "$what"
-    becomes failed 40
+    becomes failed 60
     case $(reason) in *"$why"*) ;; *) fail "$what: no \"$why\" in: $(reason)" ;; esac
     say "$what: $(reason)"
 }
@@ -139,7 +139,7 @@ not_taken silent "without 'Configuration updated.'" 'behave silent'
 not_taken crash 'Sysmon crashed (exception 0xc0000005)' 'behave crash'
 not_taken lie "the system's copy of the rules is not theirs; no event 16" 'behave lie'
 not_taken lie16 "the system's copy of the rules is not theirs" 'behave lie-16'
-not_taken hang 'did not end within 5 s' 'behave hang'
+not_taken hang 'did not end within 15 s' 'behave hang'
 control
 
 # ---- drift ----
