@@ -272,6 +272,28 @@ static void test_openssl_requests(void **state) {
     }
 }
 
+/* What it signs is good by its own certificate, and by no other bytes, signature or authority. */
+static void check_signing(struct ca *ca, struct slice trusted) {
+    struct buf signature = {0}, other_pem = {0}, other_key = {0};
+    struct error err = {0};
+    struct slice bytes = SLICE_LIT("prefix\nwhat is signed");
+    assert_int_equal(ca_sign(ca, bytes, &signature, &err), ST_OK);
+    assert_int_equal(tls_verify_signature(trusted, bytes, buf_slice(&signature), &err), ST_OK);
+    assert_int_equal(tls_verify_signature(trusted, SLICE_LIT("prefix\nwhat is signes"), buf_slice(&signature), &err),
+                     ST_AUTH);
+    assert_int_equal(ca_make("another", clock_wall(), &other_pem, &other_key, &err), ST_OK);
+    assert_int_equal(tls_verify_signature(buf_slice(&other_pem), bytes, buf_slice(&signature), &err), ST_AUTH);
+    for (size_t i = 0; i < signature.len; i += 7) {
+        signature.p[i] ^= 1;
+        assert_int_equal(tls_verify_signature(trusted, bytes, buf_slice(&signature), &err), ST_AUTH);
+        assert_int_equal(tls_verify_signature(trusted, bytes, slice_head(buf_slice(&signature), i), &err), ST_AUTH);
+        signature.p[i] ^= 1;
+    }
+    buf_free(&signature);
+    buf_free(&other_pem);
+    buf_free(&other_key);
+}
+
 static void test_supplied(void **state) {
     (void)state;
     if (!have_openssl) skip();
@@ -308,6 +330,7 @@ static void test_supplied(void **state) {
                              ST_OK);
             put("agent.pem", buf_slice(&out));
             assert_int_equal(sh("openssl verify -purpose sslclient -CAfile ca.pem agent.pem >/dev/null"), 0);
+            check_signing(ca, buf_slice(&pem));
         }
         ca_free(&ca);
         buf_free(&pem);
@@ -338,6 +361,7 @@ static void test_intermediate(void **state) {
     put("agent.pem", buf_slice(&out));
     assert_int_equal(sh("openssl verify -purpose sslclient -CAfile r.pem -untrusted agent.pem agent.pem >/dev/null"),
                      0);
+    check_signing(ca, ca_certificate_pem(ca)); /* which is what agents trust */
     ca_free(&ca);
     buf_free(&pem);
     buf_free(&key);
