@@ -451,14 +451,13 @@ static void test_keep_alive(void **state) {
         int fd = dial(w->socket);
         for (struct slice s = SLICE_LIT(three); s.len; s = slice_from(s, step))
             assert_true(say(fd, slice_head(s, step)));
-        struct reply r = {0};
         /* the first one is chunked: read up to its end by hand */
         while (!strstr(buf_cstr(&rest), "\r\n0\r\n\r\nHTTP/1.1 404") && hear(fd, &rest)) continue;
         char *second = strstr((char *)(uintptr_t)buf_cstr(&rest), "HTTP/1.1 404");
         assert_non_null(second);
         buf_consume(&rest, (size_t)(second - (char *)rest.p));
         expect(read_reply(fd, &rest), 404, "nothing here");
-        r = read_reply(fd, &rest);
+        struct reply r = read_reply(fd, &rest);
         assert_non_null(strstr(buf_cstr(&r.head), "Connection: close"));
         expect(r, 200, "\"name\":\"beta\"");
         assert_false(hear(fd, &rest));
