@@ -60,6 +60,7 @@ void rules_kept_write(const struct rules_kept *k, struct buf *out) {
         for (const char *p = k->reason; *p; p++) buf_byte(out, *p == '\n' ? ' ' : (uint8_t)*p);
         buf_byte(out, '\n');
         if (k->has_rules) put_hex(out, "rules_digest", k->rules_digest, sizeof k->rules_digest);
+        put_hex(out, "settings_digest", k->settings_digest, sizeof k->settings_digest);
     }
     for (size_t i = k->n_memory; i-- > 0;) { /* so that remembering them in turn gives the same order */
         const struct rules_memory *m = &k->memory[i];
@@ -161,6 +162,7 @@ static bool line_of(struct reading *r, struct slice key, struct slice value, str
     if (slice_eq_str(key, "sha1")) return hex(value, k->hash.sha1, sizeof k->hash.sha1);
     if (slice_eq_str(key, "sha256")) return hex(value, k->order.digest, sizeof k->order.digest);
     if (slice_eq_str(key, "rules_digest")) return k->has_rules = hex(value, k->rules_digest, sizeof k->rules_digest);
+    if (slice_eq_str(key, "settings_digest")) return hex(value, k->settings_digest, sizeof k->settings_digest);
     if (slice_eq_str(key, "file")) return hex(value, r->memory.digest, sizeof r->memory.digest);
     if (slice_eq_str(key, "made")) return hex(value, r->memory.rules_digest, sizeof r->memory.rules_digest);
     if (slice_eq_str(key, "by")) {

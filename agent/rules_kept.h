@@ -32,6 +32,7 @@ struct rules_kept {   /* zero, or owned: rules_kept_free */
     char version[32]; /* of the Sysmon that was asked last */
     bool has_rules;   /* and what it held right after: */
     uint8_t rules_digest[RULES_DIGEST_LEN];
+    uint8_t settings_digest[RULES_DIGEST_LEN]; /* zero: not known */
     struct buf words;
     struct rules_memory memory[RULES_MEMORY_MAX]; /* the latest first */
     size_t n_memory;

@@ -40,6 +40,7 @@ static void loaded(struct rules *r) {
     const struct sysmon *s = &r->sysmon;
     k->has_rules = s->has_rules;
     memcpy(k->rules_digest, s->rules_digest, sizeof k->rules_digest);
+    memcpy(k->settings_digest, s->settings_digest, sizeof k->settings_digest);
     snprintf(k->version, sizeof k->version, "%s", s->version);
     if (s->has_rules) rules_kept_remember(k, s->version, k->order.digest, s->rules_digest);
     k->was_loaded = true;
@@ -108,6 +109,13 @@ static bool is_as_loaded(const struct rules *r) {
            (!k->has_rules || memcmp(s->rules_digest, k->rules_digest, sizeof k->rules_digest) == 0);
 }
 
+/* A state file of before that was looked at has no such digest. */
+static bool has_same_settings(const struct rules *r) {
+    static const uint8_t none[RULES_DIGEST_LEN];
+    const uint8_t *then = r->kept.settings_digest;
+    return memcmp(then, none, sizeof none) == 0 || memcmp(then, r->sysmon.settings_digest, sizeof none) == 0;
+}
+
 static bool was_replaced(const struct rules *r) {
     return *r->sysmon.version && *r->kept.version && strcmp(r->sysmon.version, r->kept.version) != 0;
 }
@@ -120,6 +128,7 @@ static void look_for_drift(struct rules *r) {
         if (m && r->sysmon.has_rules && memcmp(m->rules_digest, r->sysmon.rules_digest, sizeof m->rules_digest) == 0) {
             snprintf(k->version, sizeof k->version, "%s", r->sysmon.version);
             memcpy(k->rules_digest, m->rules_digest, sizeof k->rules_digest);
+            memcpy(k->settings_digest, r->sysmon.settings_digest, sizeof k->settings_digest);
             r->dirty = true;
             return;
         }
@@ -134,13 +143,17 @@ static void look_for_drift(struct rules *r) {
     } else if (!is_as_loaded(r)) {
         drifted(r, r->sysmon.has_rules ? "the system's copy of the rules has changed"
                                        : "the system's copy of the rules is gone: Sysmon runs with its defaults");
+    } else if (!has_same_settings(r)) {
+        drifted(r, "Sysmon's settings beside the rules have changed (hash algorithms, options, field sizes)");
     }
 }
 
 /* Somebody put ours back. */
 static void look_for_return(struct rules *r) {
     bool other = filehash_compare(&r->kept.hash, slice_str(r->sysmon.config_hash)) == FILEHASH_OTHER;
-    if (!r->kept.was_loaded || was_replaced(r) || !r->kept.has_rules || !is_as_loaded(r) || other) return;
+    if (!r->kept.was_loaded || was_replaced(r) || !r->kept.has_rules || !is_as_loaded(r) || other ||
+        !has_same_settings(r))
+        return;
     enter_loaded(r);
 }
 

@@ -18,6 +18,8 @@ struct sysmon {
     bool inbox;                             /* part of Windows */
     bool has_rules;                         /* the system's copy of the rules could be read: */
     uint8_t rules_digest[RULES_DIGEST_LEN]; /* SHA-256 of it */
+    /* Windows: of what the registry holds beside the rules and can blind them as well: which hashes, field sizes, ... */
+    uint8_t settings_digest[RULES_DIGEST_LEN];
 };
 
 /* Once, before there are other threads. directory: where Sysmon for Linux is installed; NULL: /opt/sysmon. */

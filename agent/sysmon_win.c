@@ -226,6 +226,28 @@ static void look_at_rules(HKEY services, const wchar_t *driver, struct sysmon *s
     }
 }
 
+/* Values of Parameters that change what events say, while the rules stay as they are. */
+static void look_at_settings(HKEY services, const wchar_t *driver, struct sysmon *s) {
+    static const wchar_t *const names[] = {L"HashingAlgorithm",   L"Options",           L"FieldSizes",
+                                           L"CheckRevocation",    L"DnsLookup",         L"ArchiveDirectory",
+                                           L"ProcessAccessNames", L"ProcessAccessMasks"};
+    wchar_t path[KEY_MAX_CHARS + 16];
+    struct buf all = {0};
+    _snwprintf(path, KEY_MAX_CHARS + 16, L"%ls\\Parameters", driver);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        uint8_t value[4096];
+        DWORD len = sizeof value, type = 0;
+        LSTATUS rc = RegGetValueW(services, path, names[i], RRF_RT_ANY | RRF_NOEXPAND, &type, value, &len);
+        buf_u32le(&all, (uint32_t)rc);
+        if (rc) continue;
+        buf_u32le(&all, type);
+        buf_u32le(&all, len);
+        buf_append(&all, value, len);
+    }
+    tls_sha256(buf_slice(&all), s->settings_digest);
+    buf_free(&all);
+}
+
 /* Of the token as it is: of an administrator's that was not raised, the group is for denying only. */
 static bool is_administrator(void) {
     SID_IDENTIFIER_AUTHORITY nt = SECURITY_NT_AUTHORITY;
@@ -257,6 +279,7 @@ void sysmon_look(struct sysmon *ret) {
         if (d) keep(s.driver, sizeof s.driver, d);
         look_at_program(services, p, d, &s);
         if (d) look_at_rules(services, d, &s);
+        if (d) look_at_settings(services, d, &s);
         if ((d || p) && !is_administrator())
             snprintf(s.cannot_apply, sizeof s.cannot_apply,
                      "the agent is no administrator here, and Sysmon takes rules from administrators alone");

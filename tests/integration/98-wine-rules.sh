@@ -151,6 +151,11 @@ contains 'a registry write' "$(reason)" 'has changed; no event 16 tells who did 
 becomes loaded
 offer watched
 becomes loaded
+wine 60 reg add "$PARAMETERS" /v FieldSizes /t REG_SZ /d CommandLine:1 /f >/dev/null 2>&1 # the rules are ours, their events say nothing
+becomes drifted
+contains 'other settings' "$(reason)" 'settings beside the rules have changed'
+wine 60 reg delete "$PARAMETERS" /v FieldSizes /f >/dev/null 2>&1
+becomes loaded
 rules mallory >"$WINEPREFIX/drive_c/mallory.xml"
 wine 60 'C:\windows\quiet.exe' -c 'C:\mallory.xml' >/dev/null 2>&1
 becomes drifted

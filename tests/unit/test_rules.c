@@ -25,8 +25,9 @@ static struct buf pem;
 struct host {
     enum sysmon_state state;
     const char *version, *cannot_apply, *prints;
-    char hash[80];      /* ConfigHash */
-    uint8_t blob[32];   /* digest of Rules */
+    char hash[80];    /* ConfigHash */
+    uint8_t blob[32]; /* digest of Rules */
+    uint8_t settings;
     bool lies, no_copy; /* says so, and nothing changes; has no Rules value */
     bool hangs, crashes, disk_full;
 };
@@ -110,6 +111,7 @@ static void look(const struct host *h, struct sysmon *ret) {
     snprintf(ret->path, sizeof ret->path, "C:\\Windows\\Sysmon64.exe");
     snprintf(ret->service, sizeof ret->service, "Sysmon64");
     memcpy(ret->rules_digest, h->blob, sizeof ret->rules_digest);
+    memset(ret->settings_digest, h->settings + 1, sizeof ret->settings_digest);
 }
 
 static void hash_text(const uint8_t digest[32], char out[80]) {
@@ -536,6 +538,18 @@ static void test_drift(void **state) {
     is(&w, RULES_DRIFTED, "is gone: Sysmon runs with its defaults");
     event16(&w, "", "C:\\Windows\\System32\\Defaults"); /* -c -- */
     is(&w, RULES_DRIFTED, "Defaults, without a hash, by S-1-5-21-7");
+    world_free(&w);
+    world_init(&w); /* the rules are ours, but their events say less */
+    load(&w, 1, "one", false);
+    w.host.settings = 7;
+    run(&w, 12000);
+    is(&w, RULES_DRIFTED, "settings beside the rules have changed");
+    restart(&w);
+    run(&w, 12000);
+    is(&w, RULES_DRIFTED, "settings");
+    w.host.settings = 0;
+    run(&w, 12000);
+    is(&w, RULES_LOADED, "");
     world_free(&w);
     world_init(&w); /* of the time before */
     load(&w, 1, "one", false);
