@@ -14,7 +14,8 @@
 #include <stdlib.h>
 
 #define WAVES_MAX 16 /* ROLLOUT_MAX_WAVES */
-#define TRIES 3      /* somebody else may push in between */
+#define WARNINGS_SHOWN 20
+#define TRIES 3 /* somebody else may push in between */
 
 struct rules_push {
     struct common common;
@@ -144,7 +145,7 @@ static enum status check(const struct check_options *co, const char *path, struc
     struct buf text = {0};
     enum status st = ruleset_check(xml, co, &f, &r);
     if (f.n_errors || !quiet) {
-        findings_text(&f, path, &text);
+        findings_brief(&f, path, WARNINGS_SHOWN, &text);
         fputs(buf_cstr(&text), stderr);
     }
     if (st) {
@@ -332,7 +333,7 @@ static enum status run_rules_push(struct client *c, const void *options, const s
 const struct command rules_push_command = {
     {"rules push", "FILE|FOLDER [--group G] [--waves 5,25,100] [--wait TIME] [--auto-rollback] [--canary] [--follow]",
      "Checks a Sysmon configuration for the hosts of a group, stores it as a new revision of its ruleset, and rolls it out to "
-     "the group in waves. Nothing is stored when the check finds an error; warnings go to stderr. The same bytes as the newest "
+     "the group in waves. Nothing is stored when the check finds an error; warnings go to stderr, the first 20 of them. The same bytes as the newest "
      "revision's are that revision. A folder of modules is merged first, as by rules merge. The file - is stdin, and then "
      "needs --name.",
      OPTIONS(push_options), 1, 1},

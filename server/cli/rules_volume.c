@@ -177,7 +177,7 @@ static void print_rows(yyjson_val *o, bool compare) {
     static const char *const keys[] = {"day", "host", "channel", "id", "rule"}, *const names[] = {"DAY", "HOST",
                                                                                                   "CHANNEL", ">ID",
                                                                                                   "RULE"};
-    static const char *const sums[] = {">EVENTS", ">BYTES", "SHARE"}, *const rates[] = {">BEFORE/S", ">AFTER/S",
+    static const char *const sums[] = {">EVENTS", ">BYTES", ">SHARE"}, *const rates[] = {">BEFORE/S", ">AFTER/S",
                                                                                         ">CHANGE", ">BYTES/DAY",
                                                                                         ">THEN"};
     const char *heads[TABLE_MAX_COLUMNS] = {0};

@@ -23,9 +23,9 @@ struct findings {
     struct finding *list; /* in the order of the file */
     size_t n, cap;
     size_t n_errors, n_warnings;
-    bool cut; /* CHECK_MAX_FINDINGS reached; counts go on */
+    bool cut; /* CHECK_MAX_FINDINGS errors or warnings reached; counts go on */
 };
-#define CHECK_MAX_FINDINGS 1000u
+#define CHECK_MAX_FINDINGS 1000u /* of each kind, so that warnings never hide an error */
 
 /* All codes there are, for the manual and for scripts. */
 struct finding_code {
@@ -50,6 +50,8 @@ MUST_USE enum status ruleset_check(struct slice bytes, const struct check_option
 
 /* "FILE:12:5: error: ... [code]" lines, as compilers print them, with what to write instead behind it where that is known. */
 void findings_text(const struct findings *f, const char *file, struct buf *out);
+/* The errors first, all of them, then at most that many warnings and a line that says how many more there are. */
+void findings_brief(const struct findings *f, const char *file, size_t max_warnings, struct buf *out);
 /* The same as JSON, an object a line: file (left out when NULL), line, column, kind, code, message, instead. */
 void findings_json(const struct findings *f, const char *file, struct buf *out);
 

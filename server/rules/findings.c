@@ -25,12 +25,8 @@ static char *format(const char *fmt, va_list ap) {
 
 struct finding *finding_add(struct findings *f, enum finding_id id, struct place at, const char *fmt, ...) {
     const struct finding_code *code = &finding_codes[id];
-    if (code->kind == FINDING_ERROR) {
-        f->n_errors++;
-    } else {
-        f->n_warnings++;
-    }
-    if (f->n >= CHECK_MAX_FINDINGS) {
+    size_t *n_kind = code->kind == FINDING_ERROR ? &f->n_errors : &f->n_warnings;
+    if (++*n_kind > CHECK_MAX_FINDINGS) {
         f->cut = true;
         return NULL;
     }
@@ -101,15 +97,36 @@ struct shown show_version(uint32_t hundredths) {
     return out;
 }
 
+static void put_line(const struct finding *n, const char *file, struct buf *out) {
+    buf_printf(out, "%s:%u:%u: %s: %s", file, n->at.line, n->at.column, n->kind == FINDING_ERROR ? "error" : "warning",
+               n->text);
+    if (n->instead) buf_printf(out, "; %s", n->instead);
+    buf_printf(out, " [%s]\n", n->code);
+}
+
+static void put_cut(const struct findings *f, const char *file, struct buf *out) {
+    if (!f->cut) return;
+    buf_printf(out, "%s: more than %u errors or warnings; the others are only counted\n", file, CHECK_MAX_FINDINGS);
+}
+
 void findings_text(const struct findings *f, const char *file, struct buf *out) {
+    for (size_t i = 0; i < f->n; i++) put_line(&f->list[i], file, out);
+    put_cut(f, file, out);
+}
+
+void findings_brief(const struct findings *f, const char *file, size_t max_warnings, struct buf *out) {
+    size_t shown = 0;
     for (size_t i = 0; i < f->n; i++) {
-        const struct finding *n = &f->list[i];
-        buf_printf(out, "%s:%u:%u: %s: %s", file, n->at.line, n->at.column,
-                   n->kind == FINDING_ERROR ? "error" : "warning", n->text);
-        if (n->instead) buf_printf(out, "; %s", n->instead);
-        buf_printf(out, " [%s]\n", n->code);
+        if (f->list[i].kind == FINDING_ERROR) put_line(&f->list[i], file, out);
     }
-    if (f->cut) buf_printf(out, "%s: more findings than %u; the others are only counted\n", file, CHECK_MAX_FINDINGS);
+    for (size_t i = 0; i < f->n && shown < max_warnings; i++) {
+        if (f->list[i].kind == FINDING_ERROR) continue;
+        put_line(&f->list[i], file, out);
+        shown++;
+    }
+    put_cut(f, file, out);
+    if (f->n_warnings > shown)
+        buf_printf(out, "%s: and %zu more warnings; haechi rules check shows them\n", file, f->n_warnings - shown);
 }
 
 static void put_member(struct buf *out, const char *key, const char *value) {

@@ -104,8 +104,13 @@ static void test_large(void **state) {
     for (int i = 0; i < 3000; i++) buf_str(&b, "<UtcTime>1</UtcTime>\n");
     buf_str(&b, "<Nothing/></ImageLoad></RuleGroup>" TAIL);
     assert_int_equal(ruleset_check(buf_slice(&b), &o, &f, &r), ST_INVALID);
-    assert_int_equal(f.n, CHECK_MAX_FINDINGS);
+    assert_int_equal(f.n, CHECK_MAX_FINDINGS + 1);
     assert_true(f.cut);
+    buf_clear(&b);
+    findings_brief(&f, "f", 2, &b);
+    assert_non_null(strstr(buf_cstr(&b), ": error: "));
+    assert_true(strstr(buf_cstr(&b), ": error: ") < strchr(buf_cstr(&b), '\n')); /* in the first line */
+    assert_non_null(strstr(buf_cstr(&b), "more warnings"));
     assert_true(f.n_errors == 1 && f.n_warnings >= 3000);
     assert_non_null(r);
     ruleset_free(&r);
