@@ -255,7 +255,8 @@ static enum status push_with_canary(struct client *c, const struct rules_push *o
 /* ---- the rollout ---- */
 
 static enum status start_rollout(struct client *c, const struct rules_push *o, yyjson_val *revision,
-                                 struct json_body *plan, uint64_t *ret_id, struct buf *reply, struct error *err) {
+                                 struct json_body *plan, uint64_t *ret_id, uint64_t *ret_hosts, struct buf *reply,
+                                 struct error *err) {
     struct buf url = {0};
     yyjson_doc *doc = NULL;
     struct slice name = json_text(revision, "name");
@@ -267,6 +268,7 @@ static enum status start_rollout(struct client *c, const struct rules_push *o, y
     plan->doc = NULL; /* it is gone */
     if (!st) st = json_line(buf_slice(reply), &doc, err);
     if (!st) *ret_id = json_uint(yyjson_doc_get_root(doc), "id");
+    if (!st) *ret_hosts = json_uint(yyjson_doc_get_root(doc), "hosts");
     yyjson_doc_free(doc);
     buf_free(&url);
     return st;
@@ -282,12 +284,13 @@ static void say_revision(yyjson_val *r) {
 static enum status roll_out(struct client *c, const struct rules_push *o, yyjson_val *revision, struct json_body *plan,
                             struct error *err) {
     struct buf reply = {0};
-    uint64_t id = 0;
-    enum status st = start_rollout(c, o, revision, plan, &id, &reply, err);
+    uint64_t id = 0, hosts = 0;
+    enum status st = start_rollout(c, o, revision, plan, &id, &hosts, &reply, err);
     if (!st && o->common.json && !o->follow) st = print_reply(buf_slice(&reply));
     if (!st && !o->common.json) {
         printf("rollout %" PRIu64 " to group %s began; to watch it: haechi rules status %" PRIu64 " --follow\n", id,
                o->group, id);
+        if (!hosts) printf("no host is in group %s yet; those that join it get these rules\n", o->group);
         fflush(stdout);
     }
     if (!st && o->follow) st = rollout_follow(c, id, o->common.json, err);
