@@ -481,9 +481,11 @@ static bool is_refusal(enum status why) {
     return why == ST_REVOKED || why == ST_AUTH || why == ST_EXPIRED || why == ST_DENIED;
 }
 
-static void on_closed(struct conn *c, void *owner, enum status why, const char *text) {
+static void on_closed(struct conn *c, void *owner, enum status why, const char *why_text) {
     struct sim *s = owner;
     bool was_up = s->state == SIM_READY, enrolled = s->state == SIM_CLOSING && !s->placed && entry(s)->certificate.len;
+    char text[ERROR_TEXT_MAX];
+    snprintf(text, sizeof text, "%s", why_text ? why_text : ""); /* it is the connection's */
     conn_free(&c);
     s->conn = NULL;
     if (s->finishing || s->hopeless) {
