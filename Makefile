@@ -433,9 +433,9 @@ $(WINDOWS)/signed/$(MSI): $(WINDOWS)/$(MSI) FORCE
 
 # The unit tests and the kept fuzz corpora of what is not bound to POSIX, as Windows programs, with test hooks.
 WINDOWS_UNIT := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*_win.c)) args base batch batch_lies batcher conf enroll event \
-                event_peek evtlog_policy evtlog_text feeder filehash frame gaps msg parse progress queue rules_kept setup spool \
+                event_pick evtlog_policy evtlog_text feeder filehash frame gaps msg parse progress queue rules_kept setup spool \
                 sysmon sysmon_words token uplink
-WINDOWS_FUZZ := batch conf event event_peek evtlog_text evtx frame journal msg parse rules_kept setup spool sysmon_words token
+WINDOWS_FUZZ := batch conf event event_pick evtlog_text evtx frame journal msg parse rules_kept setup spool sysmon_words token
 .PHONY: windows-tests windows-test-programs
 windows-tests:
 	+@$(MAKE) --no-print-directory WINDOWS_HOOKS=$(HOOKS) windows windows-test-programs

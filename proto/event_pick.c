@@ -89,3 +89,17 @@ MUST_USE enum status event_pick(struct slice bytes, uint64_t time, const struct 
     *ret_origin = origin;
     return ST_OK;
 }
+
+/* RuleName is the first value of every event of Sysmon that has one: the usual event costs its System numbers and one value. */
+MUST_USE enum status event_pick_rule(struct slice bytes, uint64_t time, struct arena *a, bool *ret_is_sysmon,
+                                     struct slice *ret_rule) {
+    static const uint8_t places[F_RuleName + 1] = {[F_RuleName] = 1};
+    static const struct event_wanted wanted = {places, F_RuleName + 1, 1};
+    enum event_origin origin;
+    struct slice rule;
+    enum status st = event_pick(bytes, time, &wanted, a, &origin, &rule);
+    if (st) return st;
+    *ret_is_sysmon = origin != ORIGIN_OTHER;
+    *ret_rule = slice_eq_str(rule, "-") ? slice_head(rule, 0) : rule;
+    return ST_OK;
+}

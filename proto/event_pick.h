@@ -19,5 +19,8 @@ struct event_wanted {
  * first value of that name, .p NULL where there is none; of others fills nothing. Values point into `bytes`, into `a` or to what lives for ever. */
 MUST_USE enum status event_pick(struct slice bytes, uint64_t time, const struct event_wanted *w, struct arena *a,
                                 enum event_origin *ret_origin, struct slice *values);
+/* The RuleName under which an event of Sysmon was logged; empty: there is none, or it is "-". */
+MUST_USE enum status event_pick_rule(struct slice bytes, uint64_t time, struct arena *a, bool *ret_is_sysmon,
+                                     struct slice *ret_rule);
 
 #endif

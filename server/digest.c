@@ -9,7 +9,7 @@
 #include "batch.h"
 #include "clears.h"
 #include "clock.h"
-#include "event_peek.h"
+#include "event_pick.h"
 #include "index.h"
 #include "log.h"
 #include "mem.h"
@@ -249,20 +249,20 @@ static uint64_t share_of(const struct block *b, uint32_t i) {
 }
 
 static enum status count_event(struct digest *d, struct block *b, uint32_t i, struct error *err) {
-    struct event_peek peek = {0};
-    struct slice bytes;
+    struct slice bytes, rule = {NULL, 0};
+    bool is_sysmon;
     if (b->may_have_rules) {
         enum status st = open_event(d, b, i, &bytes, err);
         if (st) return st;
         if (d->event_arena.used) arena_reset(&d->event_arena);
-        st = event_peek(bytes, b->columns.time[i], &d->event_arena, &peek);
+        st = event_pick_rule(bytes, b->columns.time[i], &d->event_arena, &is_sysmon, &rule);
         if (st) return error_set(err, st, "event %u of the block cannot be read: %s", i, status_text(st));
     }
     index_run_tally(d->run, &(struct tally_cell){.host = b->at->host,
                                                  .slot = (uint32_t)(b->columns.time[i] / TALLY_SLOT),
                                                  .event_id = b->columns.event_id[i],
                                                  .channel = b->channel,
-                                                 .rule = index_run_name(d->run, peek.rule),
+                                                 .rule = index_run_name(d->run, rule),
                                                  .events = 1,
                                                  .bytes = share_of(b, i)});
     return ST_OK;
