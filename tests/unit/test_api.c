@@ -10,6 +10,7 @@
 #include "frame.h"
 #include "mem.h"
 #include "token.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -29,7 +30,7 @@
 #define MANY 60000u
 
 struct world {
-    char dir[64], ca_dir[80], socket[80], address[90];
+    char dir[SCRATCH_MAX], ca_dir[80], socket[80], address[90];
     struct db *db;
     struct stats *stats;
     struct fleet *fleet;
@@ -154,8 +155,7 @@ static int setup(void **state) {
     api_test_speed(20);       /* a head has 500 ms */
     signal(SIGPIPE, SIG_IGN); /* as the collector does: clients go away */
     tls_global_init();
-    snprintf(w->dir, sizeof w->dir, "/tmp/haechi-api-XXXXXX");
-    if (!mkdtemp(w->dir)) return 1;
+    if (!scratch_make(w->dir, "api")) return 1;
     snprintf(w->ca_dir, sizeof w->ca_dir, "%s/ca", w->dir);
     snprintf(w->socket, sizeof w->socket, "%s/api.sock", w->dir);
     snprintf(w->address, sizeof w->address, "unix:%s", w->socket);
@@ -168,10 +168,8 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     struct world *w = *state;
-    char command[100];
     world_close(w);
-    snprintf(command, sizeof command, "rm -rf '%s'", w->dir);
-    return system(command);
+    return scratch_remove(w->dir);
 }
 
 /* Frames of batches: n events from id on. */

@@ -10,6 +10,7 @@
 #include "mem.h"
 #include "procs.h"
 #include "tally.h"
+#include "scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,7 @@
 #define SYSMON "Microsoft-Windows-Sysmon/Operational"
 
 struct fixture {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct db *db;
     struct stats *stats;
     struct ingest *in;
@@ -70,17 +71,14 @@ static void close_all(struct fixture *f) {
 
 static void begin(struct fixture *f) {
     memset(f, 0, sizeof *f);
-    snprintf(f->dir, sizeof f->dir, "/tmp/haechi-digest-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    assert_true(scratch_make(f->dir, "digest"));
     f->idle_ms = 20;
     open_all(f, false);
 }
 
 static void end(struct fixture *f) {
-    char command[100];
     close_all(f);
-    snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(scratch_remove(f->dir), 0);
 }
 
 /* "Name=value|Name=value" into data of the event. */

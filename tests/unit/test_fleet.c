@@ -5,6 +5,7 @@
 #include "fleet.h"
 #include "mem.h"
 #include "token.h"
+#include "scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +21,7 @@ static uint64_t now(void) {
 }
 
 struct world {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     char ca_dir[80];
     struct db *db;
     struct fleet *fleet;
@@ -42,8 +43,7 @@ static void world_close(struct world *w) {
 static int setup(void **state) {
     struct world *w = mem_zalloc(sizeof *w);
     the_time = clock_wall();
-    snprintf(w->dir, sizeof w->dir, "/tmp/test_fleet.XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    assert_true(scratch_make(w->dir, "fleet"));
     snprintf(w->ca_dir, sizeof w->ca_dir, "%s/ca", w->dir);
     tls_global_init();
     world_open(w);
@@ -53,10 +53,8 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     struct world *w = *state;
-    char command[120];
     world_close(w);
-    snprintf(command, sizeof command, "rm -rf '%s'", w->dir);
-    int rc = system(command);
+    int rc = scratch_remove(w->dir);
     mem_free(w);
     return rc;
 }

@@ -9,6 +9,7 @@
 #include "ingest.h"
 #include "log.h"
 #include "mem.h"
+#include "scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +37,7 @@ struct send {
 };
 
 struct fixture {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct db *db;
     struct stats *stats;
     struct ingest *in;
@@ -90,16 +91,13 @@ static void close_all(struct fixture *f) {
 
 static void begin(struct fixture *f) {
     memset(f, 0, sizeof *f);
-    snprintf(f->dir, sizeof f->dir, "/tmp/haechi-ingest-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    assert_true(scratch_make(f->dir, "ingest"));
     open_all(f);
 }
 
 static void end(struct fixture *f) {
-    char command[100];
     close_all(f);
-    snprintf(command, sizeof command, "rm -rf '%s'", f->dir);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(scratch_remove(f->dir), 0);
 }
 
 static void add_event(struct batch_builder *b, uint64_t id, uint64_t time, char tag, int digits, uint32_t epoch) {

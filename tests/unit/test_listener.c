@@ -9,6 +9,7 @@
 #include "log.h"
 #include "mem.h"
 #include "token.h"
+#include "scratch.h"
 
 #include <netinet/in.h>
 #include <arpa/inet.h>
@@ -26,7 +27,7 @@
 #define T0 UINT64_C(133000000000000000)
 
 struct world {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct db *db;
     struct stats *stats;
     struct fleet *fleet;
@@ -40,10 +41,7 @@ static void open_world(struct world *w) {
     static const char *const names[] = {"localhost", "127.0.0.1", NULL};
     struct error err = {0};
     struct db_options d = {.map_bytes = 64 * 1024 * 1024, .min_free_bytes = 1};
-    if (!w->dir[0]) {
-        snprintf(w->dir, sizeof w->dir, "/tmp/haechi-listen-XXXXXX");
-        assert_non_null(mkdtemp(w->dir));
-    }
+    if (!w->dir[0]) { assert_true(scratch_make(w->dir, "listener")); }
     if (db_open(w->dir, &d, &w->db, &err)) fail_msg("%s", err.msg);
     char ca[80];
     snprintf(ca, sizeof ca, "%s/ca", w->dir);
@@ -81,10 +79,8 @@ static void close_world(struct world *w) {
 }
 
 static void remove_world(struct world *w) {
-    char command[100];
     close_world(w);
-    snprintf(command, sizeof command, "rm -rf '%s'", w->dir);
-    assert_int_equal(system(command), 0);
+    assert_int_equal(scratch_remove(w->dir), 0);
 }
 
 /* ---- a peer ---- */

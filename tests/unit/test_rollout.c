@@ -7,6 +7,7 @@
 #include "fleetdb.h"
 #include "mem.h"
 #include "token.h"
+#include "scratch.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -36,7 +37,7 @@ struct player { /* a host */
 };
 
 struct world {
-    char dir[64], ca_dir[80];
+    char dir[SCRATCH_MAX], ca_dir[80];
     struct db *db;
     struct fleet *fleet;
     struct rulebook *book;
@@ -82,8 +83,7 @@ static void world_close(struct world *w) {
 static int setup(void **state) {
     struct world *w = mem_zalloc(sizeof *w);
     the_time = clock_wall();
-    snprintf(w->dir, sizeof w->dir, "/tmp/test_rollout.XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    assert_true(scratch_make(w->dir, "rollout"));
     snprintf(w->ca_dir, sizeof w->ca_dir, "%s/ca", w->dir);
     tls_global_init();
     world_open(w);
@@ -93,10 +93,8 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     struct world *w = *state;
-    char command[120];
     world_close(w);
-    snprintf(command, sizeof command, "rm -rf '%s'", w->dir);
-    int rc = system(command);
+    int rc = scratch_remove(w->dir);
     mem_free(w);
     return rc;
 }

@@ -8,6 +8,7 @@
 #include "rulebook.h"
 #include "token.h"
 #include "zblob.h"
+#include "scratch.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -24,7 +25,7 @@ static uint64_t now(void) {
 }
 
 struct world {
-    char dir[64], ca_dir[80];
+    char dir[SCRATCH_MAX], ca_dir[80];
     struct db *db;
     struct fleet *fleet;
     struct rulebook *book;
@@ -58,8 +59,7 @@ static void reopen(struct world *w) {
 static int setup(void **state) {
     struct world *w = mem_zalloc(sizeof *w);
     the_time = clock_wall();
-    snprintf(w->dir, sizeof w->dir, "/tmp/test_rulebook.XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    assert_true(scratch_make(w->dir, "rulebook"));
     snprintf(w->ca_dir, sizeof w->ca_dir, "%s/ca", w->dir);
     tls_global_init();
     world_open(w);
@@ -69,10 +69,8 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     struct world *w = *state;
-    char command[120];
     world_close(w);
-    snprintf(command, sizeof command, "rm -rf '%s'", w->dir);
-    int rc = system(command);
+    int rc = scratch_remove(w->dir);
     mem_free(w);
     return rc;
 }

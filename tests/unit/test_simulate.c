@@ -7,6 +7,7 @@
 #include "log.h"
 #include "mem.h"
 #include "simulate.h"
+#include "scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +24,7 @@
 #define A_BATCH 100u
 
 static struct fixture {
-    char dir[64];
+    char dir[SCRATCH_MAX];
     struct db *db;
     struct stats *stats;
     struct ingest *in;
@@ -73,8 +74,7 @@ static int set_up(void **state) {
     struct error err = {0};
     (void)state;
     log_set_level(LOG_ERROR);
-    snprintf(f.dir, sizeof f.dir, "/tmp/simulate-XXXXXX");
-    if (!mkdtemp(f.dir)) return -1;
+    if (!scratch_make(f.dir, "simulate")) return -1;
     struct db_options d = {.map_bytes = 64 * 1024 * 1024, .min_free_bytes = 1};
     if (db_open(f.dir, &d, &f.db, &err)) fail_msg("%s", err.msg);
     f.stats = stats_new();
@@ -96,7 +96,6 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    char command[80];
     (void)state;
     batch_builder_free(&f.b);
     ingest_door_close(f.door, NULL, NULL);
@@ -105,8 +104,7 @@ static int tear_down(void **state) {
     ingest_free(&f.in);
     db_close(&f.db);
     stats_free(&f.stats);
-    snprintf(command, sizeof command, "rm -rf '%s'", f.dir);
-    return system(command);
+    return scratch_remove(f.dir);
 }
 
 #define CANDIDATE                                                                                                        \
