@@ -1,11 +1,14 @@
 #!/bin/sh
 # make install puts programs, manual pages, completion, units and sample configurations in place; the samples are good, and the programs know
 # their version.
+# alone
 . "$(dirname "$0")/../lib.sh"
 need make
 D=$TMP/root
 unset MAKEFLAGS MFLAGS MAKELEVEL || :
-make -C "$ROOT" --no-print-directory BUILDROOT="$(dirname "$BIN")" BUILD="$(basename "$BIN")" PREFIX=/usr DESTDIR="$D" install >"$TMP/make.log" 2>&1 ||
+build=$(dirname "$BIN")
+build=${build#"$ROOT/"} # spelled as when it was built: nothing is linked anew
+make -C "$ROOT" --no-print-directory BUILDROOT="$build" BUILD="$(basename "$BIN")" PREFIX=/usr DESTDIR="$D" install >"$TMP/make.log" 2>&1 ||
     fail "make install: $(tail -n 5 "$TMP/make.log")"
 
 for f in bin/haechi bin/haechi-load sbin/haechid sbin/haechi-agent; do
