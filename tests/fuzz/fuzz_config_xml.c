@@ -21,7 +21,8 @@ static bool before(struct place a, struct place b) {
 /* Returns a digest of the tree; *at is moved along. */
 static uint64_t walk(const struct config_node *n, struct place *at, struct place end, unsigned depth) {
     uint64_t h = (uint64_t)n->kind + 1;
-    if (depth > RULESET_DEPTH_MAX) fail("too deep");
+    bool is_leaf = n->kind != CONFIG_ELEMENT; /* the depth counts elements */
+    if (depth > RULESET_DEPTH_MAX + is_leaf) fail("too deep");
     if (!before(*at, n->at) || !before(n->at, end)) fail("a node's place");
     *at = n->at;
     h = h * 31 + n->at.line * 1009 + n->at.column;
