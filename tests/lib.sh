@@ -119,6 +119,12 @@ run_bg() {
     "$@" >>"$TMP/$name.log" 2>&1 </dev/null &
     BG_PID=$!
     echo $BG_PID >"$TMP/.pid/$name"
+    # until the program runs, the child is this shell, which would swallow a signal
+    begins=0
+    while [ $begins -lt 100 ] && cmp -s "/proc/$BG_PID/cmdline" /proc/$$/cmdline; do
+        begins=$((begins + 1))
+        sleep 0.02
+    done
 }
 
 # An ended child that nobody has waited for still answers kill -0: ask for its state.

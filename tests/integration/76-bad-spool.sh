@@ -50,8 +50,6 @@ for host in FLIP HEAD JUNK TORN; do
 done
 
 # the source is gone: what is readable is delivered, and the hole is told
-start_agent FLIP 'sources.journal = false'
-stop_agent FLIP
 enroll GONE
 stop_collector
 many 6000 GONE >"$TMP/GONE.xml"
@@ -60,7 +58,6 @@ start_agent GONE 'sources.journal = false' "sources.xml = [\"$TMP/GONE.xml\"]"
 wait_for 15 spooled
 kill_agent GONE
 mv "$TMP/GONE.xml" "$TMP/away.xml"
-sed 's/GONE/FLIP/' /dev/null
 python3 - "$TMP/GONE/spool" <<'PY'
 import glob, sys
 path = sorted(glob.glob(sys.argv[1] + '/*.seg'))[0]
