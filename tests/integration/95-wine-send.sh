@@ -61,7 +61,9 @@ Windows Registry Editor Version 5.00
 "DriverName"="quietdrv"
 REG
 cp "$EXE" "$WINEPREFIX/drive_c/windows/quiet.exe"
-wine 60 regedit /s "$(windows_path "$TMP/sysmon.reg")"
+wine 60 reg import "$(windows_path "$TMP/sysmon.reg")" >"$TMP/import.log" 2>&1 || fail "$(cat "$TMP/import.log")"
+wine 60 reg query 'HKLM\SYSTEM\CurrentControlSet\Services\QuietDrv\Instances\Sysmon Instance' /v Altitude >"$TMP/import.log" 2>&1
+contains "the registry" "$(cat "$TMP/import.log")" 385201
 contains "the system" "$(haechi host show WIN1)" 'Windows 10 10.0.'
 
 # ---- a running agent, killed at four places and started anew ----
