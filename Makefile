@@ -370,7 +370,8 @@ WINDOWS_OBJ   := $(WINDOWS_SRC:%.c=$(WINDOWS)/%.o)
 WINDOWS_LTO   := $(if $(WINDOWS_HOOKS),-fno-lto,-flto -flto-partition=none)
 # Small, but for what every event goes through.
 WINDOWS_FAST  := agent/source_evtlog agent/evtlog_text agent/parse agent/parse_fast agent/parse_build agent/batcher proto/base/buf \
-                 proto/base/text proto/batch_build proto/event proto/event_value
+                 proto/base/text proto/batch_build proto/event proto/event_value agent/feeder_in agent/feeder_out agent/spool agent/spool_entry \
+                 agent/uplink_stream proto/base/arena proto/base/clock proto/base/crc32 proto/base/guid proto/event_facts proto/fields
 WINDOWS_FLAGS = $(STD) $(WARN) $(WARN_SAN) -Werror -Os $(WINDOWS_LTO) -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -DHAECHI_VERSION='"$(VERSION)"' \
                 -ffunction-sections -fno-ident -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
                 -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(BUILDROOT)=build -DXML_STATIC $(WINDOWS_HOOKS) -isystem $(WINDOWS_DEPS)/include
