@@ -145,7 +145,8 @@ static size_t find(struct slice s, const char *what) {
 /* Length of the markup at s.p, which begins with '<'; 0: its end is not there yet. */
 static size_t markup_len(struct slice s) {
     static const struct { const char *begin, *end; } sections[] = {{"<!--", "-->"}, {"<![CDATA[", "]]>"}, {"<?", "?>"}};
-    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
+    bool is_tag = s.len > 1 && s.p[1] != '!' && s.p[1] != '?';
+    for (size_t i = 0; i < sizeof sections / sizeof *sections && !is_tag; i++) {
         size_t begin = strlen(sections[i].begin);
         if (s.len < begin && memcmp(s.p, sections[i].begin, s.len) == 0) return 0;
         if (!slice_starts(s, slice_str(sections[i].begin))) continue;
