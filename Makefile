@@ -23,6 +23,7 @@
 #   WERROR=1              warnings are errors            V=1   show the commands
 #   BUILDROOT=DIR         where objects go (build); dependencies stay in DEPS=DIR (build/deps)
 #   MBEDTLS_DIR=PREFIX    use an installed mbedTLS 3.6; MBEDTLS_TARBALL=, YYJSON_TARBALL=, LLHTTP_TARBALL=FILE a local source
+#   HAECHI_SOURCES=DIR    a folder with the tarballs of all sources, where there is no Debian mirror
 #   CC, CFLAGS, LDFLAGS, CLANG_VERSION, JOBS   as usual
 
 MAKEFLAGS += --no-builtin-rules

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Prints the path of one pinned source tarball of Debian, fetched when it is not there yet.
 #
-#   fetch.sh DIR SUITE PACKAGE FILE SHA256
+#   fetch.sh DIR SUITE PACKAGE FILE SHA256 [LATER]
 #
 # DIR keeps the tarball and apt's private state (the lists of the system stay as they are). The mirror is the one that this
 # machine already uses; apt checks the archive's signature, the sha256 is checked on top. apt's exit code says nothing: a
 # pool drops the other parts of a package at each update. HAECHI_SOURCES=FOLDER names a folder that has the tarballs.
+# LATER: patterns, in one word; when the pool has dropped the pinned file, the newest that fits one is taken, which apt's own chain vouches for.
 set -eu
-dir=$1 suite=$2 package=$3 file=$4 sha=$5
+dir=$1 suite=$2 package=$3 file=$4 sha=$5 later=${6:-}
 
 die() {
     echo "deps: $package: $*" >&2
@@ -36,6 +37,14 @@ if [ ! -e "$apt/updated" ] || [ -n "$(find "$apt/updated" -mmin +60)" ]; then
     touch "$apt/updated"
 fi
 (cd "$dir" && apt-get "$@" source --only-source --download-only "$package" >>"$apt/log" 2>&1) || :
+if [ ! -e "$dir/$file" ] && [ -n "$later" ]; then
+    newest=$(cd "$dir" && ls $later 2>/dev/null | sort -V | tail -n 1)
+    if [ -n "$newest" ]; then
+        echo "deps: $package: newer than the pinned version: $newest, sha256 $(sha256sum <"$dir/$newest" | cut -d ' ' -f 1)" >&2
+        echo "$dir/$newest"
+        exit 0
+    fi
+fi
 [ -e "$dir/$file" ] || { tail -n 5 "$apt/log" >&2; die "$file did not come; set HAECHI_SOURCES=FOLDER"; }
 is_pinned "$dir/$file" || die "$dir/$file is not the pinned one"
 echo "$dir/$file"

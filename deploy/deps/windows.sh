@@ -57,7 +57,8 @@ compile() {
     (cd "$work/obj/$lib" && $AR crD "$work/out/lib/lib$lib.a" $(LC_ALL=C ls *.o))
 }
 
-unpack mbedtls trixie mbedtls mbedtls_3.6.6.orig.tar.bz2 8fb65fae8dcae5840f793c0a334860a411f884cc537ea290ce1c52bb64ca007a
+unpack mbedtls trixie mbedtls mbedtls_3.6.6.orig.tar.bz2 8fb65fae8dcae5840f793c0a334860a411f884cc537ea290ce1c52bb64ca007a \
+    'mbedtls_3.6.[7-9].orig.tar.bz2 mbedtls_3.6.[1-9][0-9].orig.tar.bz2'
 cp "$here/haechi_mbedtls.h" "$work/mbedtls/include/mbedtls/mbedtls_config.h"
 # As it was written: code that is to take the same time whatever the key is, and compares addresses of string literals.
 compile mbedtls mbedtls "-fno-lto -Iinclude -Ilibrary -mssse3 -maes -mpclmul" \
