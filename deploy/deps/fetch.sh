@@ -23,8 +23,10 @@ for place in "${HAECHI_SOURCES:-}" "$dir"; do
     fi
 done
 
-# The first Debian archive that the system's own lists came from.
+# The first Debian archive that the system's own lists came from, or would come from where there are none.
 uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' 2>/dev/null | head -n 1)
+[ -n "$uri" ] || uri=$(apt-get --print-uris update 2>/dev/null |
+    sed -nE "s#^'([^']*)/dists/(bookworm|trixie|stable|oldstable)/InRelease'.*#\1#p" | head -n 1)
 [ -n "$uri" ] || die "no Debian mirror is known to apt; put $file into a folder and set HAECHI_SOURCES=FOLDER"
 apt=$dir/apt-$suite
 mkdir -p "$apt/parts" "$apt/lists/partial" "$apt/cache/archives/partial"
