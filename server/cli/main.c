@@ -35,7 +35,7 @@ static void print_overview(void) {
     const struct command *all[MAX_COMMANDS];
     size_t n = all_commands(all);
     printf("usage: haechi COMMAND [options]\n\nAsks a Haechi collector what hosts did, and runs its fleet.\n\n");
-    for (size_t i = 0; i < n; i++) printf("  %-14s %s\n", all[i]->args.name, all[i]->summary);
+    for (size_t i = 0; i < n; i++) printf("  %-14s  %s\n", all[i]->args.name, all[i]->summary);
     printf(
         "\nhaechi COMMAND --help says more. The collector is found by --api, then HAECHI_API, then the default socket.\n");
 }
@@ -68,7 +68,7 @@ static int unknown_command(int argc, char **argv, const struct command *const *a
         fprintf(help ? stdout : stderr, "usage: haechi %s ...\n\n", argv[0]);
         for (size_t i = 0; i < n; i++) {
             if (strncmp(names[i], argv[0], strlen(argv[0])) == 0) {
-                fprintf(help ? stdout : stderr, "  %-14s %s\n", names[i], all[i]->summary);
+                fprintf(help ? stdout : stderr, "  %-14s  %s\n", names[i], all[i]->summary);
             }
         }
         return help ? 0 : 2;
