@@ -76,7 +76,13 @@ agent 60 enroll --token "$token" --state 'C:\WIN2' --name WIN2 >"$TMP/enroll2.lo
     echo 'channels = []'
     echo "xml = [\"Z:$TMP/many.xml\"]"
 } >"$TMP/agent.toml"
-start() { wine_bg agent "$EXE" run --config "$(windows_path "$TMP/agent.toml")"; }
+sessions=0
+is_there() { [ "$(grep -c 'host WIN2 at .*: agent ' "$TMP/collector.log")" -ge $sessions ]; }
+start() { # until it is connected: to end programs while they start can crash Wine's server
+    wine_bg agent "$EXE" run --config "$(windows_path "$TMP/agent.toml")"
+    sessions=$((sessions + 1))
+    wait_for 60 is_there
+}
 more_than() { [ "$(count WIN2)" -gt "$1" ]; }
 for least in 0 3000 8000 14000; do
     start
