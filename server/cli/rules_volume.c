@@ -178,8 +178,8 @@ static void print_rows(yyjson_val *o, bool compare) {
                                                                                                   "CHANNEL", ">ID",
                                                                                                   "RULE"};
     static const char *const sums[] = {">EVENTS", ">BYTES", ">SHARE"}, *const rates[] = {">BEFORE/S", ">AFTER/S",
-                                                                                        ">CHANGE", ">BYTES/DAY",
-                                                                                        ">THEN"};
+                                                                                         ">CHANGE", ">BYTES/DAY",
+                                                                                         ">THEN"};
     const char *heads[TABLE_MAX_COLUMNS] = {0};
     size_t n_heads = 0, i, n;
     yyjson_val *row;
