@@ -16,6 +16,9 @@ die() {
 }
 is_pinned() { [ -r "$1" ] && [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = "$sha" ]; }
 
+mkdir -p "$dir"
+exec 8>"$dir/.lock" # apt's state is one run's at a time
+flock 8
 for place in "${HAECHI_SOURCES:-}" "$dir"; do
     if [ -n "$place" ] && is_pinned "$place/$file"; then
         echo "$place/$file"
