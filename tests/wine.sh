@@ -30,7 +30,7 @@ wine_cleanup() {
     for p in $WINE_PREFIXES; do
         WINEPREFIX=$p timeout 10 "$WINESERVER" -k
         WINEPREFIX=$p timeout 20 "$WINESERVER" -w
-        # a server that has crashed leaves its programs behind
+        # without their server, programs stay behind
         for d in /proc/[0-9]*; do
             { tr '\0' '\n' <"$d/environ" | grep -qxF "WINEPREFIX=$p"; } 2>/dev/null && kill -KILL "${d#/proc/}" 2>/dev/null
         done

@@ -78,7 +78,7 @@ agent 60 enroll --token "$token" --state 'C:\WIN2' --name WIN2 >"$TMP/enroll2.lo
 } >"$TMP/agent.toml"
 sessions=0
 is_there() { [ "$(grep -c 'host WIN2 at .*: agent ' "$TMP/collector.log")" -ge $sessions ]; }
-start() { # until it is connected: to end programs while they start can crash Wine's server
+start() { # until it is connected: Wine's server was seen gone after agents were killed while they started
     wine_bg agent "$EXE" run --config "$(windows_path "$TMP/agent.toml")"
     sessions=$((sessions + 1))
     wait_for 60 is_there
