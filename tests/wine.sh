@@ -8,7 +8,7 @@
 #   wine SECONDS PROGRAM ARG...    runs a program in it, with no input and at most so long; exit codes are cut to 8 bits
 #   wine_bg NAME PROGRAM ARG...    starts one with its output in $TMP/NAME.log; sets BG_PID; `end NAME KILL` is a true kill
 #   windows_path PATH              Z:\... for a path of this machine
-#   wine_pids NAME                 the process ids of NAME.exe in this test's prefixes
+#   wine_pids [NAME]               the process ids of NAME.exe, or of all programs, with this WINEPREFIX
 #
 # A golden prefix is made once per Wine version, 20 MB, and copied; no test runs in it.
 
@@ -31,9 +31,7 @@ wine_cleanup() {
         WINEPREFIX=$p timeout 10 "$WINESERVER" -k
         WINEPREFIX=$p timeout 20 "$WINESERVER" -w
         # without their server, programs stay behind
-        for d in /proc/[0-9]*; do
-            { tr '\0' '\n' <"$d/environ" | grep -qxF "WINEPREFIX=$p"; } 2>/dev/null && kill -KILL "${d#/proc/}" 2>/dev/null
-        done
+        for pid in $(WINEPREFIX=$p && wine_pids); do kill -KILL "$pid" 2>/dev/null; done
     done
     (exit $wine_code)
     lib_cleanup
@@ -101,7 +99,7 @@ windows_path() { printf 'Z:%s\n' "$1" | tr / '\\'; }
 wine_pids() {
     for d in /proc/[0-9]*; do
         # a process may end while it is looked at: the shell's word on that is not wanted either
-        [ "$({ tr -d '\0' <"$d/comm"; } 2>/dev/null)" = "$(printf '%.15s' "$1.exe")" ] || continue
+        [ $# = 0 ] || [ "$({ tr -d '\0' <"$d/comm"; } 2>/dev/null)" = "$(printf '%.15s' "$1.exe")" ] || continue
         { tr '\0' '\n' <"$d/environ" | grep -qxF "WINEPREFIX=$WINEPREFIX"; } 2>/dev/null && echo "${d#/proc/}"
     done
     return 0

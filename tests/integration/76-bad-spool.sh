@@ -50,6 +50,8 @@ for host in FLIP HEAD JUNK TORN; do
 done
 
 # the source is gone: what is readable is delivered, and the hole is told
+start_agent FLIP 'sources.journal = false'
+stop_agent FLIP
 enroll GONE
 stop_collector
 many 6000 GONE >"$TMP/GONE.xml"
